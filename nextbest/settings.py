@@ -1,0 +1,129 @@
+"""One Settings object: NEXTBEST_* variables and nextbest.toml, nothing global."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+
+class ChannelSettings(BaseModel):
+    """What sending one message over a channel costs and when it may be sent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cost: float = Field(0.0, ge=0)
+    """Money a message, in the currency of the orders."""
+    quiet_from: int = Field(21, ge=0, le=23)
+    """Local hour from which nothing is sent."""
+    quiet_to: int = Field(8, ge=0, le=23)
+    """Local hour at which sending starts again; equal to quiet_from: no quiet hours."""
+    weekly_cap: int = Field(3, ge=0)
+    """Messages a contact gets over this channel in seven days at most."""
+
+
+DEFAULT_CHANNELS = {
+    "email": ChannelSettings(cost=0.001, weekly_cap=3),
+    "sms": ChannelSettings(cost=0.05, weekly_cap=1),
+    "web_push": ChannelSettings(cost=0.0002, weekly_cap=5),
+    "mobile_push": ChannelSettings(cost=0.0002, weekly_cap=5),
+    "ads": ChannelSettings(cost=0.02, quiet_from=0, quiet_to=0, weekly_cap=7),
+    "phone": ChannelSettings(cost=2.0, quiet_from=18, quiet_to=9, weekly_cap=1),
+    "post": ChannelSettings(cost=0.8, quiet_from=0, quiet_to=0, weekly_cap=1),
+}
+
+
+class Settings(BaseSettings):
+    """Everything that may be configured, each with a default that works on one machine."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="NEXTBEST_", env_nested_delimiter="__", toml_file="nextbest.toml", extra="forbid", frozen=True
+    )
+
+    home: Path = Path(".nextbest")
+    """The one folder all state lives in."""
+    now: AwareDatetime | None = None
+    """The moment to take for the present; None: the clock."""
+    seed: int = 7
+
+    event_log: str | None = None
+    """SQLAlchemy URL of the event log; None: SQLite in the home folder."""
+    mlflow: str | None = None
+    """MLflow tracking URI; None: SQLite in the home folder."""
+    rules: Path | None = None
+    """YAML of the rule score; None: the rules that come with the package."""
+
+    purchase_horizon_days: int = Field(30, ge=1)
+    """"Buys within" of every recommendation's probability."""
+    churn_horizon_days: int = Field(30, ge=1)
+    """Churned: no order in this many days."""
+    holdout_days: int = Field(30, ge=1)
+    """The last days of the data, kept from training to compare models on."""
+
+    channels: dict[str, ChannelSettings] = DEFAULT_CHANNELS
+    default_channel: str = "email"
+    """The answer where nothing is known of a contact's responses."""
+    unknown_consent: Literal["deny", "allow"] = "deny"
+    """Whether a channel may be used for a contact whose consent was never recorded."""
+    unknown_reach: Literal["deny", "allow"] = "allow"
+    """Whether a channel counts as reachable for a contact where that was never recorded."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(3000, ge=1, le=65535)
+    workers: int = Field(1, ge=1)
+    write_key: SecretStr | None = None
+    """Public key: may send events and ask recommendations."""
+    secret_key: SecretStr | None = None
+    """Secret key: may do everything; also signs identity tokens."""
+    budget_ms: float = Field(60.0, gt=0)
+    """Time a request may spend on the learned model before the next rung of the ladder answers."""
+    champions_poll_seconds: float = Field(5.0, gt=0)
+    """How often the service looks whether an alias has moved."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order of precedence: arguments, environment, nextbest.toml."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    def present(self) -> datetime:
+        """Return the moment to take for the present; called by the front doors only."""
+        return (self.now or datetime.now(UTC)).astimezone(UTC)
+
+    @property
+    def lake(self) -> Path:
+        """Canonical events as Parquet by day, and items, contacts and identities beside them."""
+        return self.home.resolve() / "lake"
+
+    @property
+    def rejects(self) -> Path:
+        """Rows that could not be taken in, with the reason."""
+        return self.home.resolve() / "rejects"
+
+    @property
+    def tables(self) -> Path:
+        """Feature tables as Parquet."""
+        return self.home.resolve() / "features"
+
+    @property
+    def artifacts(self) -> Path:
+        """Where MLflow keeps the files of runs and models."""
+        return self.home.resolve() / "artifacts"
+
+    @property
+    def event_log_url(self) -> str:
+        """SQLAlchemy URL of the event log."""
+        return self.event_log or f"sqlite:///{self.home.resolve() / 'events.db'}"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """MLflow's tracking and registry URI."""
+        return self.mlflow or f"sqlite:///{self.home.resolve() / 'mlflow.db'}"
