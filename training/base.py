@@ -31,8 +31,8 @@ class Context:
 class Evaluation:
     """How a model did on the hold-out.
 
-    `statistic(rows)` is the job's primary metric on the units `rows` (indices into range(units), with repeats), so
-    that two models can be compared by a paired bootstrap over the same units.
+    `statistic(rows)` is the job's primary metric on the units `rows` (indices into range(units), with
+    repeats), so that two models can be compared by a paired bootstrap over the same units.
     """
 
     metrics: Mapping[str, float]
@@ -51,8 +51,10 @@ class Job(Protocol, Generic[Data]):
     metric: ClassVar[str]
     """The primary metric's name, a key of Evaluation.metrics."""
     higher_is_better: ClassVar[bool]
+    """The direction of `metric`. A job may also have `tolerance` (a float, default 0): how much worse than the
+    gate and the champion a model may be and still ship, for tasks with no learned competitor."""
     description: ClassVar[str]
-    """For the model card: what it predicts, for whom, on which horizon, from which data, with which limits."""
+    """For the model card: what it predicts, for whom, on which horizon, from which data, its limits."""
     options: ClassVar[Mapping[str, str]]
     """The keys `--set` takes, each with a line of what it means and its default."""
 
@@ -75,9 +77,9 @@ class Job(Protocol, Generic[Data]):
         """Return file name -> table for MLflow and the model card (metrics by segment …)."""
 
     def example(self, model: Any, data: Data) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return a few rows of input and what the model's `predict` says to them (float64 and str columns only).
+        """Return a few rows of input and what the pyfunc says to them (float64 and str columns only).
 
-        Input and output of the pyfunc flavour, from which the signature is inferred.
+        The signature is inferred from both; `models._pyfunc.predict(model, frame)` is what the pyfunc says.
         """
 
     def facts(self, data: Data) -> Mapping[str, Any]:
