@@ -51,8 +51,8 @@ class Job(Protocol, Generic[Data]):
     metric: ClassVar[str]
     """The primary metric's name, a key of Evaluation.metrics."""
     higher_is_better: ClassVar[bool]
-    """The direction of `metric`. A job may also have `tolerance` (a float, default 0): how much worse than the
-    gate and the champion a model may be and still ship, for tasks with no learned competitor."""
+    """The direction of `metric`. A job may also have `tolerance` (a float, default 0): how much worse than
+    the gate and the champion a model may be and still ship, for tasks with no learned competitor."""
     description: ClassVar[str]
     """For the model card: what it predicts, for whom, on which horizon, from which data, its limits."""
     options: ClassVar[Mapping[str, str]]
