@@ -1,15 +1,15 @@
 """What a model is: the protocols for scoring and learning, and the shapes that go in and out.
 
-A model is one file of this package. It has a `kind` (unique, the file's name), can `save` itself as plain
-files into a folder and be `load`-ed from them, and satisfies the scoring protocol of its task:
+A model is one file of this package. It has a `kind` (unique, the file's name), can `save` itself as
+plain files into a folder and be `load`-ed from them, and satisfies the scoring protocol of its task:
 
-    Recommender     recommend(shopper, catalogue, k) -> Ranking      popularity, frequency, sequence, next_purchase
-    ContactScorer   score(frame) -> frame                            rfm, rules, churn, value
-    Associator      bought_together(item_ids, k) -> list[Rule]       basket
-    ChannelScorer   rank(frame, channels) -> frame                   channel
+    Recommender     recommend(shopper, catalogue, k) -> Ranking   popularity, sequence, next_purchase …
+    ContactScorer   score(frame) -> frame                         rfm, rules, churn, value
+    Associator      bought_together(item_ids, k) -> list[Rule]    basket
+    ChannelScorer   rank(frame, channels) -> frame                channel
 
-Learning is separate: a model that learns has a classmethod `learn(data, config, seed, progress)` whose data is
-its own; a rule implements scoring alone.
+Learning is separate: a model that learns has a classmethod `learn(data, config, seed, progress)` whose
+data is its own; a rule implements scoring alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,8 +29,9 @@ Floats = npt.NDArray[np.float64]
 class Shopper(Protocol):
     """A contact at a moment, as the recommenders see one; all lists valued at `now`.
 
-    The blocks are parallel and ordered as nextbest.columns says: recent_* and viewed_* newest first, repeat_* by
-    falling repeat_90d, category_* by falling category_90d. Times are epoch seconds, weights decayed counts at `now`.
+    The blocks are parallel and ordered as nextbest.columns says: recent_* and viewed_* newest first,
+    repeat_* by falling repeat_90d, category_* by falling category_90d. Times are epoch seconds, weights
+    decayed counts at `now`.
     """
 
     contact_id: str | None
@@ -56,7 +57,8 @@ class Shopper(Protocol):
 class Reason:
     """Why an item is recommended, as data: `kind` and what it rests on.
 
-    Kinds: bought_together, due, bought_before, similar_to, because_you_viewed, trending_in, popular_in, popular.
+    Kinds: bought_together, due, bought_before, similar_to, because_you_viewed, trending_in, popular_in,
+    popular.
     """
 
     kind: str
@@ -122,11 +124,14 @@ class Model(Protocol):
 class Recommender(Model, Protocol):
     """Ranks items for a shopper."""
 
-    def recommend(self, shopper: Shopper, catalogue: Catalogue, k: int, context: Sequence[str] = ()) -> Ranking:
+    def recommend(
+        self, shopper: Shopper, catalogue: Catalogue, k: int, context: Sequence[str] = ()
+    ) -> Ranking:
         """Return at most k items, best first.
 
-        `context` are the items of the page or the cart. Nothing is filtered but what the model itself cannot
-        score: eligibility (models.eligibility) is applied by the caller, who asks for more than it needs.
+        `context` are the items of the page or the cart. Nothing is filtered but what the model itself
+        cannot score: eligibility (models.eligibility) is applied by the caller, who asks for more than it
+        needs.
         """
 
 
@@ -141,7 +146,7 @@ class Associator(Model, Protocol):
     """Knows what goes together in a basket."""
 
     def bought_together(self, item_ids: Sequence[str], k: int) -> list[Rule]:
-        """Return at most k rules whose antecedent lies in item_ids and whose consequent does not, best first."""
+        """Return at most k rules from within item_ids to an item outside them, best first."""
 
 
 class NotFitted(RuntimeError):

@@ -66,7 +66,9 @@ POINTS = "points"
 """The rule score's counter: each event adds what the rules give it, to the half-life of the rule."""
 
 COUNTER_COLUMNS = tuple(
-    f"{counter}_{span}" for counter in (*COUNTERS, POINTS) for span in (*(f"{h}d" for h in HALF_LIVES), "total")
+    f"{counter}_{span}"
+    for counter in (*COUNTERS, POINTS)
+    for span in (*(f"{h}d" for h in HALF_LIVES), "total")
 )
 
 # --- times in a contact's row (epoch seconds)
@@ -91,7 +93,11 @@ REPEAT_COLUMNS = (  # every item bought, heaviest repeat_90d first, then by item
     "repeat_items", "repeat_30d", "repeat_90d", "repeat_365d", "repeat_count", "repeat_first", "repeat_last",
 )  # fmt: skip
 CATEGORIES = 30
-CATEGORY_COLUMNS = ("category_names", "category_90d", "category_last")  # bought in, heaviest first, then by name
+CATEGORY_COLUMNS = (
+    "category_names",
+    "category_90d",
+    "category_last",
+)  # bought in, heaviest first, then by name
 CHANNEL_COLUMNS = (
     "channel_names", "channel_sent_7d", "channel_sent_90d", "channel_sent_total",
     "channel_opened_90d", "channel_opened_total", "channel_clicked_90d", "channel_clicked_total",

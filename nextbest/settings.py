@@ -5,7 +5,12 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 
 class ChannelSettings(BaseModel):
@@ -38,7 +43,11 @@ class Settings(BaseSettings):
     """Everything that may be configured, each with a default that works on one machine."""
 
     model_config = SettingsConfigDict(
-        env_prefix="NEXTBEST_", env_nested_delimiter="__", toml_file="nextbest.toml", extra="forbid", frozen=True
+        env_prefix="NEXTBEST_",
+        env_nested_delimiter="__",
+        toml_file="nextbest.toml",
+        extra="forbid",
+        frozen=True,
     )
 
     home: Path = Path(".nextbest")

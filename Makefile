@@ -1,0 +1,54 @@
+# Everything a fresh Debian with Python 3.11, pip and make needs is set up here; each target may be run first.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export NEXTBEST_HOME ?= .nextbest
+
+.PHONY: demo serve test check bench lock clean help
+
+help:
+	@echo "make demo   learn from 1.47 million real shop lines and answer three questions over HTTP"
+	@echo "make serve  serve what the demo trained, until Ctrl-C"
+	@echo "make test   the test suite        make check  format, lint, types, layers"
+	@echo "make bench  every benchmark that needs no file    make lock  renew constraints.txt"
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: apt-get install python3.11 python3.11-venv, or make PYTHON=..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the pinned packages into $(VENV) (2 GB, a few minutes the first time)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --progress-bar off -c constraints.txt -e ".[dev]"
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	@$(BIN)/nextbest demo
+
+serve: $(STAMP)
+	@$(BIN)/nextbest serve
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)
+	@mkdir -p bench-out
+	@for name in ingest features next_basket churn association; do \
+	  echo "== $$name"; $(BIN)/python -m benchmarks.$$name --data complete-journey --json bench-out/$$name.json || exit 1; done
+	@test -d $(NEXTBEST_HOME)/lake || $(BIN)/nextbest demo
+	@echo "== serving"; $(BIN)/python -m benchmarks.serving --home $(NEXTBEST_HOME) --json bench-out/serving.json
+
+# A fresh environment from pyproject.toml's ranges, frozen. torch's local version (+cpu) is left off: the pin is the release.
+lock:
+	@dir=$$(mktemp -d) && $(PYTHON) -m venv $$dir/v \
+	  && $$dir/v/bin/pip install -qq --disable-pip-version-check ".[dev]" \
+	  && { echo "# The versions everything is tested with. Made by: make lock"; \
+	       $$dir/v/bin/pip freeze --exclude nextbest | sed 's/+cpu$$//'; } > constraints.txt.new \
+	  && mv constraints.txt.new constraints.txt; status=$$?; rm -rf $$dir; exit $$status
+
+clean:
+	rm -rf $(VENV) .nextbest bench-out build *.egg-info

@@ -1,0 +1,330 @@
+"""The command line. Commands are thin: they read settings, call one function, and show what came back.
+
+Heavy libraries are imported inside the commands, so that `nextbest --help` answers at once.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from pydantic import ValidationError
+
+from nextbest import _screen as screen
+from nextbest.errors import BadInput, NextbestError
+from nextbest.progress import Progress, silent
+from nextbest.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
+features_app = typer.Typer(no_args_is_help=True, help="Feature tables and the feature store.")
+models_app = typer.Typer(no_args_is_help=True, help="Registered models, champions and their history.")
+app.add_typer(features_app, name="features")
+app.add_typer(models_app, name="models")
+
+Now = Annotated[
+    str | None,
+    typer.Option("--now", help="The moment to take for the present (ISO 8601); default the clock."),
+]
+Home = Annotated[
+    Path | None, typer.Option("--home", help="Folder of all state; default NEXTBEST_HOME or .nextbest.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+def moment(text: str) -> datetime:
+    """Read ISO 8601; a time without a zone is UTC."""
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadInput(f"'{text}' is not a time; write it as 2026-01-31 or 2026-01-31T12:00:00Z") from None
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def read_settings(home: Path | None, now: str | None, **overrides: Any) -> Settings:
+    """Return the settings with the command's own options on top."""
+    values = {"home": home, "now": moment(now) if now else None, **overrides}
+    return Settings(**{name: value for name, value in values.items() if value is not None})
+
+
+@contextmanager
+def door(show_bars: bool = True) -> Iterator[Progress]:
+    """Turn expected errors into one line and exit code 2; draw progress bars unless told otherwise."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    try:
+        if show_bars:
+            with screen.progress() as report:
+                yield report
+        else:
+            yield silent
+    except ValidationError as error:
+        lines = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise screen.fail(f"settings: {lines}") from None
+    except (NextbestError, OSError) as error:
+        raise screen.fail(str(error)) from None
+
+
+def pairs(values: list[str], option: str) -> dict[str, str]:
+    """Read key=value options."""
+    out = {}
+    for value in values:
+        key, sign, rest = value.partition("=")
+        if not sign or not key:
+            raise BadInput(f"{option} takes key=value, got '{value}'")
+        out[key.strip()] = rest.strip()
+    return out
+
+
+def plain(value: Any) -> Any:
+    """Return dataclasses as dicts, for JSON."""
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def show(value: Any, as_json: bool, title: str) -> None:
+    """Show one result as a table or as JSON."""
+    if as_json:
+        screen.show_json(plain(value))
+    else:
+        screen.facts(title, plain(value))
+
+
+@app.command()
+def demo(
+    home: Home = None,
+    now: Now = None,
+    households: Annotated[
+        int | None, typer.Option(help="Use only so many households (a quick look).", min=50)
+    ] = None,
+) -> None:
+    """Learn from real shop data, then answer three questions over HTTP."""
+    from nextbest.demo import run
+
+    with door(show_bars=False):
+        run(read_settings(home, now), households)
+
+
+@app.command()
+def ingest(
+    source: Annotated[str, typer.Argument(help="complete-journey, or a CSV or Parquet file.")],
+    map_: Annotated[
+        list[str], typer.Option("--map", help="contact_id=CustomerID,order_id=InvoiceNo,… (canonical=theirs)")
+    ] = [],  # noqa: B006  Typer reads the default
+    table: Annotated[
+        str, typer.Option(help="For canonical Parquet: events, items, contacts or identities.")
+    ] = "events",
+    shift_to_today: Annotated[
+        bool, typer.Option("--shift-to-today", help="Move old data by whole weeks.")
+    ] = False,
+    home: Home = None,
+    now: Now = None,
+    as_json: Json = False,
+) -> None:
+    """Take events in; bad rows go to a reject file with the reason."""
+    from features.events.ingest import ingest as take_in
+
+    with door() as report:
+        settings = read_settings(home, now)
+        mapping = pairs([part for value in map_ for part in value.split(",")], "--map") or None
+        summary = take_in(
+            settings, source, now=settings.present(), mapping=mapping, table=table,
+            shift_to_today=shift_to_today, progress=report,
+        )  # fmt: skip
+    show(summary, as_json, f"ingested {source}")
+
+
+@app.command()
+def events(
+    out: Annotated[Path, typer.Option("--out", help="Parquet file to write.")],
+    since: Annotated[str | None, typer.Option(help="Only events from this moment on (ISO 8601).")] = None,
+    home: Home = None,
+    now: Now = None,
+    as_json: Json = False,
+) -> None:
+    """Write every stored event, log and lake together, to a Parquet file."""
+    from features.events.ingest import export_events
+
+    with door(show_bars=False):
+        count = export_events(read_settings(home, now), out, moment(since) if since else None)
+    show({"events": count, "file": str(out)}, as_json, "exported")
+
+
+@features_app.command()
+def build(
+    engine: Annotated[str, typer.Option(help="duckdb, or spark where one machine is outgrown.")] = "duckdb",
+    home: Home = None,
+    now: Now = None,
+    as_json: Json = False,
+) -> None:
+    """Lake to feature tables to Feast, offline and online."""
+    from features.build import build as build_features
+
+    with door() as report:
+        settings = read_settings(home, now)
+        summary = build_features(settings, settings.present(), engine=engine, progress=report)
+    show(summary, as_json, "features built")
+
+
+@app.command()
+def train(
+    names: Annotated[list[str] | None, typer.Argument(help="all, or jobs by name.")] = None,
+    set_: Annotated[list[str], typer.Option("--set", help="key=value, as the job's options say.")] = [],  # noqa: B006
+    home: Home = None,
+    now: Now = None,
+    as_json: Json = False,
+) -> None:
+    """Fit, compare with the baselines and the champion, register; a winner becomes champion."""
+    from training.runner import train as run
+
+    from nextbest._training import show_reports
+    from training.base import Context
+
+    with door() as report:
+        settings = read_settings(home, now)
+        context = Context(settings, settings.present(), settings.seed, pairs(set_, "--set"), report)
+        reports = run(names or ["all"], context)
+    if as_json:
+        screen.show_json([plain(r) for r in reports])
+    else:
+        show_reports(reports)
+
+
+def _registry_command(
+    call: Callable[[Any], Any], title: str, home: Path | None, now: str | None, as_json: bool
+) -> None:
+    from training.tracking import Registry
+
+    with door(show_bars=False):
+        answer = call(Registry(read_settings(home, now)))
+    if as_json or not isinstance(answer, list):
+        show(answer, as_json, title)
+    elif answer:
+        header = list(dict.fromkeys(key for row in answer for key in plain(row)))
+        screen.table(title, header, ([plain(row).get(key) for key in header] for row in answer))
+    else:
+        screen.say("nothing registered yet; run: nextbest train all")
+
+
+@models_app.command("list")
+def list_(home: Home = None, now: Now = None, as_json: Json = False) -> None:
+    """List registered models and which version is champion."""
+    _registry_command(lambda r: r.list(), "models", home, now, as_json)
+
+
+@models_app.command("show")
+def show_model(
+    name: str,
+    version: Annotated[int | None, typer.Option()] = None,
+    home: Home = None,
+    now: Now = None,
+    as_json: Json = False,
+) -> None:
+    """Show one version: metrics, baselines, data, where its run is."""
+    _registry_command(lambda r: r.show(name, version), name, home, now, as_json)
+
+
+@models_app.command()
+def promote(
+    name: str,
+    version: int,
+    reason: Annotated[str, typer.Option(help="Kept in the history.")] = "promoted by hand",
+    home: Home = None,
+    now: Now = None,
+    as_json: Json = False,
+) -> None:
+    """Make a version champion; a running service follows within seconds."""
+    settings = read_settings(home, now)
+    _registry_command(
+        lambda r: r.promote(name, version, reason, settings.present()), name, home, now, as_json
+    )
+
+
+@models_app.command()
+def rollback(
+    name: str,
+    reason: Annotated[str, typer.Option(help="Kept in the history.")] = "rolled back by hand",
+    home: Home = None,
+    now: Now = None,
+    as_json: Json = False,
+) -> None:
+    """Make the previous champion champion again."""
+    settings = read_settings(home, now)
+    _registry_command(lambda r: r.rollback(name, reason, settings.present()), name, home, now, as_json)
+
+
+@models_app.command()
+def history(
+    name: Annotated[str | None, typer.Argument()] = None,
+    home: Home = None,
+    now: Now = None,
+    as_json: Json = False,
+) -> None:
+    """Show every promotion and rollback."""
+    _registry_command(lambda r: r.history(name), "promotions", home, now, as_json)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option()] = None,
+    port: Annotated[int | None, typer.Option()] = None,
+    workers: Annotated[int | None, typer.Option()] = None,
+    home: Home = None,
+    now: Now = None,
+) -> None:
+    """Serve until stopped."""
+    from serving.launch import serve as launch
+
+    with door(show_bars=False):
+        launch(read_settings(home, now, host=host, port=port, workers=workers))
+
+
+@app.command()
+def score(
+    what: Annotated[Literal["recommendations", "channels", "predictions"], typer.Argument()],
+    out: Annotated[Path, typer.Option("--out", help="Parquet file to write.")],
+    contacts: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet with contact_id; default everyone.")
+    ] = None,
+    k: Annotated[int, typer.Option(min=1, max=100, help="Recommendations a contact.")] = 10,
+    home: Home = None,
+    now: Now = None,
+    as_json: Json = False,
+) -> None:
+    """Answer for many contacts at once, into a Parquet file."""
+    from nextbest.bulk import score as score_all
+
+    with door() as report:
+        summary = score_all(read_settings(home, now), what, out, contacts, k, report)
+    show(summary, as_json, f"scored {what}")
+
+
+@app.command()
+def erase(contact_id: str, home: Home = None, now: Now = None, as_json: Json = False) -> None:
+    """Erase a contact from log, lake, feature tables and online store."""
+    from features.erase import erase as erase_contacts
+
+    with door(show_bars=False):
+        summary = erase_contacts(read_settings(home, now), [contact_id])
+    show(summary, as_json, f"erased {contact_id}")
+
+
+@app.command()
+def doctor(home: Home = None, now: Now = None, as_json: Json = False) -> None:
+    """Say what is missing, stale or misconfigured, and the command that mends it."""
+    from nextbest.doctor import examine
+
+    with door(show_bars=False):
+        findings = examine(read_settings(home, now))
+    if as_json:
+        screen.show_json([plain(f) for f in findings])
+    else:
+        screen.table(
+            "doctor", ("part", "state", "what", "mend"), ((f.part, f.state, f.what, f.mend) for f in findings)
+        )
+    if any(f.state == "broken" for f in findings):
+        raise typer.Exit(1)
