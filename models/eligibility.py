@@ -43,8 +43,8 @@ def eligible(
 ) -> list[int]:
     """Return the positions of item_ids that may be shown, in their order.
 
-    Out are: items unknown, hidden or out of stock, excluded, in the cart or on the page, outside
-    `category` (a path or the beginning of one), bought and not bought again by nature, and bought and not yet due. With
+    Out are: items unknown, hidden or out of stock, excluded, in the cart or on the page, outside `category`
+    (a path or the beginning of one), bought and not bought again by nature, bought and not yet due. With
     placement buy_again whatever was never bought is out too. `now` defaults to the shopper's.
     """
     if placement not in PLACEMENTS:
