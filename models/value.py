@@ -41,10 +41,10 @@ class History:
 
     @classmethod
     def of(cls, frame: pd.DataFrame) -> Self:
-        """Read orders_total, tenure_days (since the first order) and recency_days (since the last)."""
-        seen = np.maximum(floats(frame, "tenure_days"), 0.0)
-        t_x = np.clip(seen - floats(frame, "recency_days"), 0.0, seen)
-        return cls(np.maximum(orders(frame) - 1, 0.0), t_x, seen)
+        """Read orders_total, recency_days (since the last order) and order_gap_days (mean between orders)."""
+        x = np.maximum(orders(frame) - 1, 0.0)
+        t_x = np.where(x > 0, x * np.nan_to_num(np.maximum(floats(frame, "order_gap_days"), 0.0)), 0.0)
+        return cls(x, t_x, t_x + np.maximum(floats(frame, "recency_days"), 0.0))
 
 
 class Value:
@@ -148,9 +148,8 @@ COLUMNS = (
 
 
 def _usable(frame: pd.DataFrame) -> "pd.Series[bool]":
-    """Tell which contacts have orders whose first and last time are known."""
-    known = np.isfinite(floats(frame, "tenure_days")) & np.isfinite(floats(frame, "recency_days"))
-    return pd.Series((orders(frame) > 0) & known, index=frame.index)
+    """Tell which contacts have orders, and when the last was."""
+    return pd.Series((orders(frame) > 0) & np.isfinite(floats(frame, "recency_days")), index=frame.index)
 
 
 def _worth(bought: pd.DataFrame, config: ValueConfig) -> GammaGamma | None:
