@@ -68,7 +68,8 @@ class Lake:
         if files:
             table = backend.read_parquet([str(f) for f in files])
         else:
-            table = backend.sql(_duck.nothing(SCHEMAS["events"]))
+            backend.raw_sql(f"CREATE OR REPLACE TEMP VIEW no_events AS {_duck.nothing(SCHEMAS['events'])}")
+            table = backend.table("no_events")
         if until is not None:
             table = table.filter(table[TIMESTAMP] <= ibis.literal(until.astimezone(UTC)))
         if since is not None:

@@ -35,7 +35,8 @@ def rows(count: int, contact: str = "c") -> pd.DataFrame:
 
 
 def stored(lake: Lake) -> pd.DataFrame:
-    return lake.events().order_by(["timestamp", "event_id"]).to_pandas()
+    frame: pd.DataFrame = lake.events().order_by(["timestamp", "event_id"]).to_pandas()
+    return frame
 
 
 def test_a_new_lake_is_empty(tmp_path: Path) -> None:
