@@ -1,0 +1,74 @@
+"""The event log's tables. Times are UTC microseconds since 1970, so that every database orders them alike."""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, String, Table, Text
+
+from features.events._types import SCHEMAS
+
+METADATA = MetaData()
+
+_POSITION = BigInteger().with_variant(Integer(), "sqlite")
+"""SQLite counts up only INTEGER keys."""
+
+TIMES = ("timestamp", "received_at", "created_at")
+_KINDS = {
+    **dict.fromkeys(TIMES, BigInteger),
+    **dict.fromkeys(("quantity", "price"), Double),
+    **dict.fromkeys(("properties", "url", "traits"), Text),
+}
+
+
+def _columns(table: str, skip: tuple[str, ...] = ()) -> list[Column[Any]]:
+    flags = {f.name for f in SCHEMAS[table] if str(f.type) == "bool"}
+    names = [name for name in SCHEMAS[table].names if name not in skip]
+    return [Column(name, Boolean if name in flags else _KINDS.get(name, String)) for name in names]
+
+
+EVENTS = Table(
+    "events",
+    METADATA,
+    Column("position", _POSITION, primary_key=True, autoincrement=True),
+    Column("event_id", String, nullable=False, unique=True),
+    *_columns("events", skip=("event_id",)),
+    Column("lead", Boolean, nullable=False),
+    Index("events_contact", "contact_id", "position"),
+    Index("events_anonymous", "anonymous_id", "position"),
+    Index("events_order", "order_id"),
+    sqlite_autoincrement=True,  # positions are never used twice, even after an erasure
+)
+CONTACTS = Table(
+    "contacts",
+    METADATA,
+    Column("contact_id", String, primary_key=True),
+    *_columns("contacts", skip=("contact_id",)),
+)
+IDENTITIES = Table(
+    "identities",
+    METADATA,
+    Column("anonymous_id", String, primary_key=True),
+    *_columns("identities", skip=("anonymous_id",)),
+    Index("identities_contact", "contact_id"),
+)
+DECISIONS = Table(
+    "decisions",
+    METADATA,
+    Column("decision_id", String, primary_key=True),
+    Column("timestamp", BigInteger, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("contact_id", String),
+    Column("anonymous_id", String),
+    Column("placement", String),
+    Column("campaign_id", String),
+    Column("shown", Text, nullable=False),
+    Column("source", String),
+    Column("model_version", String),
+    Column("fallback", String),
+    Column("properties", Text),  # whatever else the row held, as JSON
+    Index("decisions_contact", "contact_id"),
+    Index("decisions_time", "timestamp"),
+)
+FACTS = Table(
+    "facts", METADATA, Column("name", String, primary_key=True), Column("value", String, nullable=False)
+)
+"""`log_id`: which log this is, so that a lake notices when it is fed from another."""

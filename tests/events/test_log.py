@@ -1,0 +1,195 @@
+"""The event log: once each, in order, durable, forgetting on demand."""
+
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from features.events.lake import Lake
+from features.events.log import EventLog
+from features.events.schema import validate_events
+from nextbest.columns import EVENT_COLUMNS
+from nextbest.errors import BadInput
+
+NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
+
+
+def line(number: int, contact: str | None = "a", **values: Any) -> dict[str, Any]:
+    return {
+        "event_id": f"e{number}",
+        "event": "order_completed",
+        "timestamp": NOW + timedelta(minutes=number),
+        "contact_id": contact,
+        "order_id": "o1",
+        "item_id": f"i{number}",
+        "quantity": 1.0,
+        "price": 2.5,
+        **values,
+    }
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> EventLog:
+    return EventLog(f"sqlite:///{tmp_path / 'deep' / 'events.db'}")
+
+
+def leads(log: EventLog, contact: str = "a") -> list[bool]:
+    return [row["lead"] for row in log.tail([contact], 0)]
+
+
+def test_appending_again_stores_nothing_twice(log: EventLog) -> None:
+    assert log.append([line(1), line(2), line(1)]) == 2
+    assert log.append([line(2), line(3)]) == 1
+    assert log.append([]) == 0
+    assert log.position() == 3
+    assert [row["event_id"] for row in log.tail(["a"], 0)] == ["e1", "e2", "e3"]
+
+
+def test_the_first_line_of_an_order_leads_across_appends(log: EventLog) -> None:
+    log.append([line(1), line(2)])
+    log.append([line(3), line(4, order_id="o2"), line(5, order_id=None)])
+    assert leads(log) == [True, False, False, True, True]
+
+
+def test_checkout_refund_and_another_contact_have_leads_of_their_own(log: EventLog) -> None:
+    log.append([line(1, event="checkout_started"), line(2), line(3, event="order_refunded"), line(4, "b")])
+    assert leads(log) == [True, True, True]
+    assert leads(log, "b") == [True]
+
+
+def test_tail_is_by_contact_after_a_position_with_aware_times(log: EventLog) -> None:
+    log.append([line(1), line(2, "b"), line(3)])
+    (row,) = log.tail(["a"], since=1)
+    assert row["position"] == 3
+    assert row["timestamp"] == NOW + timedelta(minutes=3)
+    assert set(row) == {*EVENT_COLUMNS, "position", "lead"}
+    assert len(log.tail(["a", "b"], 0)) == 3
+    assert log.tail(["nobody"], 0) == []
+
+
+def test_an_anonymous_id_never_opens_a_contact(log: EventLog) -> None:
+    log.append([line(1, "a"), line(2, None, anonymous_id="a"), line(3, "b", anonymous_id="visit")])
+    assert [r["event_id"] for r in log.tail(["a"], 0)] == ["e1"]
+    assert [r["event_id"] for r in log.tail([], 0, anonymous_ids=["a"])] == ["e2"]
+    assert log.tail([], 0, anonymous_ids=["visit", "b"]) == []
+
+
+def test_a_linked_visitor_becomes_part_of_the_contact(log: EventLog) -> None:
+    log.append([line(1, None, anonymous_id="visit")])
+    log.write_identities([{"anonymous_id": "visit", "contact_id": "a", "timestamp": NOW}])
+    (row,) = log.tail(["a"], 0)
+    assert row["contact_id"] == "a"
+    assert log.identities()["contact_id"].tolist() == ["a"]
+
+
+def test_contacts_are_merged(log: EventLog) -> None:
+    log.write_contacts([{"contact_id": "a", "traits": {"x": 1}, "consent_email": True, "created_at": NOW}])
+    log.write_contacts([{"contact_id": "a", "traits": '{"y":2}', "consent_sms": False}])
+    (row,) = log.contacts(["a"]).to_dict("records")
+    assert row["traits"] == '{"x": 1, "y": 2}'
+    assert (row["consent_email"], row["consent_sms"], row["consent_ads"]) == (True, False, None)
+    assert row["created_at"] == pd.Timestamp(NOW)
+    assert log.contacts(["b"]).empty
+
+
+def test_read_gives_canonical_frames(log: EventLog) -> None:
+    frame, _ = validate_events(pd.DataFrame([line(n) for n in range(5)]), NOW)
+    log.append(frame)
+    (back,) = log.read(since=1, until=4)
+    pd.testing.assert_frame_equal(back.reset_index(drop=True), frame.iloc[1:4].reset_index(drop=True))
+
+
+def test_compact_twice_is_compact_once(log: EventLog, tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    log.append([line(1), line(2, "b")])
+    log.write_identities([{"anonymous_id": "visit", "contact_id": "a", "timestamp": NOW}])
+    assert log.compact(lake) == 2
+    assert log.compact(lake) == 2
+    log.append([line(3)])
+    assert log.compact(lake) == 3
+    assert sorted(lake.events().event_id.execute()) == ["e1", "e2", "e3"]
+    assert lake.identities()["anonymous_id"].tolist() == ["visit"]
+
+
+def test_a_new_log_in_the_place_of_the_old_is_noticed(log: EventLog, tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    log.append([line(1), line(2)])
+    log.compact(lake)
+    other = EventLog(f"sqlite:///{tmp_path / 'other.db'}")
+    other.append([line(9)])
+    assert other.compact(lake) == 1
+    assert lake.events().count().execute() == 3
+
+
+def test_erase_leaves_nothing_of_the_contact(log: EventLog, tmp_path: Path) -> None:
+    log.append([line(1, "gone-contact"), line(2, "b"), line(3, None, anonymous_id="gone-visit")])
+    log.write_identities([{"anonymous_id": "gone-visit", "contact_id": "gone-contact", "timestamp": NOW}])
+    log.write_contacts([{"contact_id": "gone-contact"}])
+    log.record_decision(
+        {"decision_id": "d", "timestamp": NOW, "kind": "recommendation", "contact_id": "gone-contact"}
+    )
+    assert log.erase(["gone-contact"]) == 2
+    assert log.decisions() == []
+    assert log.contacts().empty
+    log.append([line(4)])
+    assert log.position() == 4
+    log.close()
+    held = b"".join(path.read_bytes() for path in (tmp_path / "deep").iterdir())
+    assert b"gone-contact" not in held
+    assert b"gone-visit" not in held
+
+
+def test_positions_are_never_used_twice(log: EventLog) -> None:
+    log.append([line(1), line(2, "b")])
+    log.erase(["b"])
+    log.append([line(3)])
+    assert log.position() == 3
+
+
+def test_decisions_come_back_as_recorded(log: EventLog) -> None:
+    row = {
+        "decision_id": "d1",
+        "timestamp": NOW,
+        "kind": "channel",
+        "contact_id": "a",
+        "shown": [["email", 0.9]],
+        "explored": True,
+    }
+    log.record_decision(row)
+    (back,) = log.decisions(since=NOW, kind="channel")
+    assert {key: back[key] for key in row} == row
+    assert log.decisions(since=NOW + timedelta(seconds=1)) == []
+
+
+def test_threads_and_a_second_process_append_at_once(log: EventLog) -> None:
+    def work(start: int) -> None:
+        for n in range(start, start + 20):
+            log.append([line(n, order_id="shared")])
+
+    script = f"""
+from features.events.log import EventLog
+from datetime import UTC, datetime
+log = EventLog({log.url!r})
+for n in range(300, 320):
+    log.append([{{"event_id": f"e{{n}}", "event": "order_completed", "timestamp": datetime.now(UTC),
+                  "contact_id": "a", "order_id": "shared", "item_id": "x"}}])
+"""
+    other = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parents[2])
+    threads = [threading.Thread(target=work, args=(start,)) for start in (0, 100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert other.wait() == 0
+    assert log.position() == 60
+    assert sum(leads(log)) == 1
+
+
+def test_a_url_of_no_database_says_what_would_work() -> None:
+    with pytest.raises(BadInput, match="sqlite:////folder"):
+        EventLog("nonsense")
