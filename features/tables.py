@@ -1,0 +1,67 @@
+"""The feature tables of the state folder, and the engines that make and read them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow.parquet as pq
+
+from nextbest.errors import NotReady
+from nextbest.settings import Settings
+
+Engine = Literal["duckdb", "spark"]
+
+ROW_TABLES = ("contact", "contact_item", "contact_category", "contact_channel", "item")
+"""Point-in-time rows, made from events."""
+PAIR_TABLES = ("contact_item", "contact_category", "contact_channel")
+SIDE_TABLES = ("contact_lists", "item_paths", "links")
+"""The arrays of each contact at the build; the items' categories; the identities that were counted."""
+
+MEMORY = "2GB"
+"""What DuckDB may use before it spills to the state folder."""
+
+
+def table_path(settings: Settings, name: str) -> Path:
+    """Return where a table lies."""
+    return settings.tables / f"{name}.parquet"
+
+
+def require(settings: Settings, name: str) -> Path:
+    """Return where a table lies. Raises NotReady where it was never built."""
+    path = table_path(settings, name)
+    if not path.exists():
+        raise NotReady(f"no feature table {name!r} in {settings.tables}; run: nextbest features build")
+    return path
+
+
+@contextmanager
+def connected(spill: Path, engine: Engine = "duckdb") -> Iterator[Any]:
+    """Yield an Ibis backend, closed at the end; DuckDB spills into the folder `spill`."""
+    import ibis
+
+    if engine == "spark":
+        session = import_module("pyspark.sql").SparkSession.builder.appName("nextbest")
+        session = session.config("spark.sql.session.timeZone", "UTC").getOrCreate()
+        yield ibis.pyspark.connect(session)
+        return
+    backend = ibis.duckdb.connect(
+        memory_limit=MEMORY, temp_directory=str(spill), preserve_insertion_order=False
+    )
+    try:
+        yield backend
+    finally:
+        backend.disconnect()
+
+
+def save(backend: Any, table: Any, path: Path) -> int:
+    """Write an Ibis table as one Parquet file; returns its rows."""
+    if backend.name == "duckdb":
+        backend.to_parquet(table, path)
+    else:
+        batches = backend.to_pyarrow_batches(table)
+        with pq.ParquetWriter(path, batches.schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+    return int(pq.read_metadata(path).num_rows)
