@@ -169,13 +169,14 @@ def _behind(ranking: Ranking, rest: Ranking) -> Ranking:
 
     Probabilities stay what they were; NaN for the items of a side that gives none.
     """
-    shift = max(float(np.max(rest.scores)) - float(np.min(ranking.scores)), 0.0)
+    floor = float(np.min(ranking.scores))
+    lowered = np.minimum(rest.scores - max(float(np.max(rest.scores)) - floor, 0.0), floor)
     probabilities = None
     if ranking.probabilities is not None or rest.probabilities is not None:
         probabilities = np.concatenate([_probabilities(ranking), _probabilities(rest)])
     return Ranking(
         ranking.item_ids + rest.item_ids,
-        np.concatenate([ranking.scores, rest.scores - shift]),
+        np.concatenate([ranking.scores, lowered]),
         ranking.reasons + rest.reasons,
         ranking.source,
         probabilities,

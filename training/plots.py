@@ -1,4 +1,4 @@
-"""Figures for runs and model cards: matplotlib without pyplot's state, readable without telling red from green."""
+"""Figures for runs and model cards: matplotlib without pyplot, readable without telling red from green."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

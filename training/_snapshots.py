@@ -1,0 +1,98 @@
+"""Contacts with orders at past moments, and what they then did within a horizon."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow.parquet as pq
+
+from features.events.lake import Lake
+from features.snapshots import contact_frame
+from features.tables import require
+from nextbest.columns import CONTACT_FEATURES, CONTACT_ID, TIMESTAMP
+from nextbest.errors import NotReady
+from nextbest.settings import Settings
+from training.base import Context
+from training.split import TemporalSplit
+
+Floats = npt.NDArray[np.float64]
+MOST_ROWS = 200_000
+"""Rows of all moments together; more contacts than that are sampled."""
+
+
+@dataclass(frozen=True)
+class Snapshots:
+    """Rows of (contact, moment) with at least one order by then; arrays are parallel to the frame."""
+
+    frame: pd.DataFrame
+    """contact_id, timestamp, CONTACT_FEATURES; rows by moment, then contact_id; index 0 … n-1."""
+    orders: Floats
+    """Orders within the horizon after the moment."""
+    spend: Floats
+    """What they and any refunds came to."""
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def left(self) -> Floats:
+        """1 where no order came within the horizon."""
+        return (self.orders <= 0).astype(np.float64)
+
+    def at(self, moments: Sequence[datetime]) -> "Snapshots":
+        """Return the rows of the given moments."""
+        wanted = pd.DatetimeIndex([pd.Timestamp(moment) for moment in moments])
+        rows = self.frame[TIMESTAMP].isin(wanted).to_numpy()
+        return Snapshots(self.frame[rows].reset_index(drop=True), self.orders[rows], self.spend[rows])
+
+    def features(self, rows: int | None = None) -> pd.DataFrame:
+        """Return CONTACT_FEATURES as float64, of the first rows: what a pyfunc is given."""
+        return self.frame[list(CONTACT_FEATURES)].astype(np.float64).head(len(self) if rows is None else rows)
+
+
+def split_of(context: Context, horizon_days: int) -> TemporalSplit:
+    """Return the split of the lake's span into windows of the horizon, or of holdout_days if that is longer."""
+    days = max(horizon_days, context.settings.holdout_days)
+    return TemporalSplit.of(Lake(context.settings.lake).span(), context, days)
+
+
+def snapshots(context: Context, service: str, moments: Sequence[datetime], horizon_days: int) -> Snapshots:
+    """Read contacts with orders at each moment and their orders in the days after, point in time.
+
+    Raises NotReady where there is none at any moment.
+    """
+    spine = _spine(context, moments)
+    later = spine.assign(**{TIMESTAMP: spine[TIMESTAMP] + timedelta(days=horizon_days)})
+    both = contact_frame(context.settings, service, pd.concat([spine, later], ignore_index=True))
+    now, then = both.iloc[: len(spine)], both.iloc[len(spine) :].reset_index(drop=True)
+    bought = (now["orders_total"] > 0).to_numpy()
+    if not bought.any():
+        raise NotReady("nobody had ordered by the moments to learn from; nextbest ingest orders first")
+    columns = [CONTACT_ID, TIMESTAMP, *CONTACT_FEATURES]
+    gained = (then[["orders_total", "spend_total"]] - now[["orders_total", "spend_total"]]).to_numpy(
+        np.float64
+    )
+    return Snapshots(now.loc[bought, columns].reset_index(drop=True), gained[bought, 0], gained[bought, 1])
+
+
+def _spine(context: Context, moments: Sequence[datetime]) -> pd.DataFrame:
+    seen = contacts_seen(context.settings)
+    most = max(MOST_ROWS // max(len(moments), 1), 1)
+    if len(seen) > most:
+        seen = seen.sample(most, random_state=context.seed).sort_values(CONTACT_ID)
+    stamps = [pd.Timestamp(moment).tz_convert("UTC").as_unit("us") for moment in moments]
+    parts = [
+        pd.DataFrame({CONTACT_ID: seen.loc[seen["first"] <= at, CONTACT_ID], TIMESTAMP: at}) for at in stamps
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def contacts_seen(settings: Settings) -> pd.DataFrame:
+    """Return contact_id and the moment (`first`) each was first seen, sorted; raises NotReady before a build."""
+    table = pq.read_table(require(settings, "contact"), columns=[CONTACT_ID, TIMESTAMP])
+    first = table.group_by(CONTACT_ID).aggregate([(TIMESTAMP, "min")]).to_pandas()
+    named = first.rename(columns={f"{TIMESTAMP}_min": "first"})
+    return named.sort_values(CONTACT_ID, ignore_index=True)
