@@ -34,23 +34,69 @@ class Shopper(Protocol):
     decayed counts at `now`.
     """
 
-    contact_id: str | None
-    now: float
-    features: Mapping[str, float]
-    """CONTACT_FEATURES at `now`; empty for someone nothing is known of."""
-    recent_items: Sequence[str]
-    recent_times: Floats
-    viewed_items: Sequence[str]
-    viewed_times: Floats
-    repeat_items: Sequence[str]
-    repeat_30d: Floats
-    repeat_90d: Floats
-    repeat_365d: Floats
-    repeat_count: Floats
-    repeat_first: Floats
-    repeat_last: Floats
-    category_names: Sequence[str]
-    category_90d: Floats
+    @property
+    def contact_id(self) -> str | None:
+        """None for a visitor nobody knows."""
+
+    @property
+    def now(self) -> float:
+        """Epoch seconds."""
+
+    @property
+    def features(self) -> Mapping[str, float]:
+        """CONTACT_FEATURES at `now`; empty for someone nothing is known of."""
+
+    @property
+    def recent_items(self) -> Sequence[str]:
+        """Bought last."""
+
+    @property
+    def recent_times(self) -> Floats:
+        """When."""
+
+    @property
+    def viewed_items(self) -> Sequence[str]:
+        """Looked at last."""
+
+    @property
+    def viewed_times(self) -> Floats:
+        """When."""
+
+    @property
+    def repeat_items(self) -> Sequence[str]:
+        """Everything bought."""
+
+    @property
+    def repeat_30d(self) -> Floats:
+        """Purchases of each, half-life 30 days."""
+
+    @property
+    def repeat_90d(self) -> Floats:
+        """Half-life 90 days."""
+
+    @property
+    def repeat_365d(self) -> Floats:
+        """Half-life 365 days."""
+
+    @property
+    def repeat_count(self) -> Floats:
+        """Purchases in all."""
+
+    @property
+    def repeat_first(self) -> Floats:
+        """The first."""
+
+    @property
+    def repeat_last(self) -> Floats:
+        """The latest."""
+
+    @property
+    def category_names(self) -> Sequence[str]:
+        """Categories bought in."""
+
+    @property
+    def category_90d(self) -> Floats:
+        """Purchases in each, half-life 90 days."""
 
 
 @dataclass(frozen=True, slots=True)

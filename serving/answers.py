@@ -1,0 +1,93 @@
+"""Every answer of the service: features -> model -> fallback. Plain Python; `now` is passed in."""
+
+from datetime import datetime
+
+from features.points import Rules as PointRules
+from models.base import Rule
+from serving.budget import Skipped
+from serving.card import Cards
+from serving.parts import Parts
+from serving.predict import PredictionLadders
+from serving.reach import ChannelLadder
+from serving.recommend import MODEL_FAILED, RecommendationLadder, log
+from serving.schemas import (
+    AsOf,
+    AssociationRule,
+    BestChannel,
+    BestChannelRequest,
+    BoughtTogether,
+    BoughtTogetherRequest,
+    ContactCard,
+    Evidence,
+    Predictions,
+    PredictionsRequest,
+    Recommendations,
+    RecommendationsRequest,
+)
+
+
+class Answers:
+    """The ladders of the four questions behind one door."""
+
+    def __init__(self, parts: Parts, points: PointRules) -> None:
+        self._parts = parts
+        self._recommendations = RecommendationLadder(parts)
+        self._predictions = PredictionLadders(parts)
+        self._channels = ChannelLadder(parts)
+        self._cards = Cards(parts, self._predictions, self._channels, points)
+
+    def recommendations(self, asked: RecommendationsRequest, now: datetime) -> Recommendations:
+        """Rank items for somebody at a placement."""
+        return self._recommendations.answer(asked, now)
+
+    def best_channel(self, asked: BestChannelRequest, now: datetime) -> BestChannel:
+        """Choose the channel of each contact."""
+        return self._channels.answer(asked, now)
+
+    def predictions(self, asked: PredictionsRequest, now: datetime) -> Predictions:
+        """Predict what each contact will do."""
+        return self._predictions.answer(asked, now)
+
+    def contact_card(self, contact_id: str, now: datetime) -> ContactCard | None:
+        """Return what is known of a contact; None for nothing."""
+        return self._cards.card(contact_id, now)
+
+    def bought_together(self, asked: BoughtTogetherRequest, now: datetime) -> BoughtTogether:
+        """Return rules with their evidence; none where there is no basket model: nothing else has any."""
+        rules: list[AssociationRule] = []
+        version: str | None = None
+        fallback: str | None = None
+        try:
+            loaded = self._parts.champion("basket")
+            found = self._parts.deadline().run(
+                "bought-together", lambda: loaded.model.bought_together(asked.item_ids, 2 * asked.k)
+            )
+            shown = [rule for rule in found if self._parts.shelf.may_show(rule.consequent)]
+            rules, version = [_rule(rule) for rule in shown[: asked.k]], loaded.version
+        except Skipped as skipped:
+            fallback = skipped.reason
+        except Exception:
+            log.exception("bought-together failed")
+            fallback = MODEL_FAILED
+        source = "basket" if fallback is None else "none"
+        as_of = AsOf(moment=now, position=0)
+        return BoughtTogether(
+            rules=rules, source=source, model_version=version, fallback=fallback, as_of=as_of
+        )
+
+
+def _rule(rule: Rule) -> AssociationRule:
+    return AssociationRule(
+        antecedent=list(rule.antecedent),
+        consequent=rule.consequent,
+        support=rule.support,
+        confidence=rule.confidence,
+        lift=rule.lift,
+        leverage=rule.leverage,
+        evidence=Evidence(
+            baskets=rule.baskets,
+            antecedent_baskets=rule.antecedent_baskets,
+            consequent_baskets=rule.consequent_baskets,
+            total_baskets=rule.total_baskets,
+        ),
+    )

@@ -1,0 +1,137 @@
+"""Consents, reach and timezone of the contacts: what the lake knows in memory, what the log knows on asking."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from nextbest.columns import CHANNELS, CONTACT_ID
+
+log = logging.getLogger("nextbest.book")
+
+UNSUBSCRIBED, SUBSCRIBED = "unsubscribed", "subscribed"
+EVERY_CHANNEL = ""
+"""Stands for an event without a channel: it speaks of all of them."""
+
+Said = Mapping[str, Mapping[str, tuple[float, bool]]]
+"""contact -> channel -> (when, whether the last word was no)."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is recorded of one contact; None: nothing was."""
+
+    consent: Mapping[str, bool | None] = field(default_factory=dict)
+    reachable: Mapping[str, bool | None] = field(default_factory=dict)
+    timezone: str | None = None
+
+
+NOTHING = Record()
+
+
+class ContactBook:
+    """Looks up contacts; `refresh` is called by a background thread.
+
+    `contacts()` and `words()` read the lake: CONTACT_COLUMNS, and (contact_id, channel, timestamp, event) of all
+    (un)subscriptions. `live_contacts(ids)` and `live_words(ids)` read the same out of the log since then: what was
+    said a moment ago counts. An unsubscription withdraws consent until a later subscription.
+    """
+
+    def __init__(
+        self,
+        contacts: Callable[[], pd.DataFrame],
+        words: Callable[[], pd.DataFrame],
+        live_contacts: Callable[[Sequence[str]], pd.DataFrame],
+        live_words: Callable[[Sequence[str]], Iterable[Mapping[str, Any]]],
+        stamp: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._contacts, self._words, self._stamp = contacts, words, stamp
+        self._live_contacts, self._live_words = live_contacts, live_words
+        self._frame = pd.DataFrame()
+        self._said: Said = {}
+        self._seen: object = object()
+        self.error: str | None = None
+
+    def refresh(self) -> None:
+        """Read the lake's contacts if they have changed; keeps what it has if that fails."""
+        try:
+            stamp = self._stamp()
+            if stamp == self._seen:
+                return
+            columns = [CONTACT_ID, "timezone", *_flags("consent"), *_flags("reachable")]
+            frame = self._contacts()[columns].drop_duplicates(CONTACT_ID, keep="last").set_index(CONTACT_ID)
+            said = _said(self._words().to_dict("records"))
+            self._frame, self._said, self._seen, self.error = frame, said, stamp, None
+        except Exception as error:
+            log.exception("contacts could not be read; those before stay")
+            self.error = str(error) or type(error).__name__
+
+    def of(self, contact_ids: Sequence[str]) -> list[Record]:
+        """Return one record a contact. Raises what the log raises: nobody is written to on old consents."""
+        live = self._live_contacts(contact_ids)
+        newer = {} if live.empty else live.set_index(CONTACT_ID).to_dict("index")
+        said = _said(self._live_words(contact_ids))
+        found = []
+        for contact_id, row in zip(contact_ids, self._rows(contact_ids), strict=True):
+            fresh = {name: value for name, value in newer.get(contact_id, {}).items() if _given(value)}
+            words = _latest(self._said.get(contact_id, {}), said.get(contact_id, {}))
+            found.append(_record({**row, **fresh}, words))
+        return found
+
+    def _rows(self, contact_ids: Sequence[str]) -> list[dict[Any, Any]]:
+        if self._frame.empty:
+            return [{} for _ in contact_ids]
+        places = self._frame.index.get_indexer(pd.Index(list(contact_ids)))
+        rows = iter(self._frame.iloc[places[places >= 0]].to_dict("records"))
+        return [next(rows) if place >= 0 else {} for place in places]
+
+
+def _flags(prefix: str) -> list[str]:
+    return [f"{prefix}_{channel}" for channel in CHANNELS]
+
+
+def _record(row: Mapping[Any, Any], words: Mapping[str, tuple[float, bool]]) -> Record:
+    if not row and not words:
+        return NOTHING
+    consent = {channel: _flag(row.get(f"consent_{channel}")) for channel in CHANNELS}
+    for channel, (_, refused) in words.items():
+        for named in CHANNELS if channel == EVERY_CHANNEL else (channel,):
+            if refused:
+                consent[named] = False
+    timezone = row.get("timezone")
+    return Record(
+        consent,
+        {channel: _flag(row.get(f"reachable_{channel}")) for channel in CHANNELS},
+        str(timezone) if _given(timezone) else None,
+    )
+
+
+def _said(rows: Iterable[Mapping[Any, Any]]) -> dict[str, dict[str, tuple[float, bool]]]:
+    said: dict[str, dict[str, tuple[float, bool]]] = {}
+    for row in rows:
+        if not _given(row[CONTACT_ID]):
+            continue
+        channel = str(row["channel"]) if _given(row["channel"]) else EVERY_CHANNEL
+        word = (pd.Timestamp(row["timestamp"]).timestamp(), row["event"] == UNSUBSCRIBED)
+        held = said.setdefault(str(row[CONTACT_ID]), {})
+        held[channel] = max(held.get(channel, word), word)
+    return said
+
+
+def _latest(
+    first: Mapping[str, tuple[float, bool]], second: Mapping[str, tuple[float, bool]]
+) -> dict[str, tuple[float, bool]]:
+    return {
+        channel: max(words[channel] for words in (first, second) if channel in words)
+        for channel in {**first, **second}
+    }
+
+
+def _given(value: Any) -> bool:
+    return value is not None and value is not pd.NA and value == value
+
+
+def _flag(value: Any) -> bool | None:
+    return bool(value) if _given(value) else None

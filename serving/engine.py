@@ -1,0 +1,177 @@
+"""Opens what the answers stand on, keeps it fresh in the background, closes it."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from features.events.lake import Lake
+from features.events.log import EventLog
+from features.items import items_at
+from features.live import LiveContacts
+from features.points import Rules as PointRules
+from features.state import ContactState
+from features.tables import table_path
+from models.catalogue import Catalogue
+from nextbest.columns import CHANNEL, CONTACT_ID, EVENT, TIMESTAMP
+from nextbest.errors import NextbestError
+from nextbest.settings import Settings
+from serving.access import Access
+from serving.answers import Answers
+from serving.book import SUBSCRIBED, UNSUBSCRIBED, ContactBook
+from serving.budget import Budget
+from serving.champions import Champions
+from serving.decisions import DecisionSink
+from serving.parts import Parts
+from serving.people import People
+from serving.recommend import POPULAR, TRENDING
+from serving.shelf import Shelf
+
+log = logging.getLogger("nextbest.engine")
+
+REFRESH_SECONDS = 5.0
+"""How often the background looks whether feature tables or contacts have changed."""
+WORDS = (CONTACT_ID, CHANNEL, TIMESTAMP, EVENT)
+
+
+class Engine:
+    """One process's stores, models and answers. `clock` says what the present is."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], datetime]) -> None:
+        self.settings, self.now = settings, clock
+        self.access = Access(settings)
+        self.champions = Champions(settings).start()
+        self.log = EventLog(settings.event_log_url)
+        self.decisions = DecisionSink(self.log.record_decision)
+        self.shelf = Shelf(self._load_items, self._items_stamp, self._warm)
+        self.book = _book(settings, self.log)
+        self._budget = Budget()
+        self._live = LiveContacts.open(settings)
+        parts = Parts(
+            settings,
+            People(self._live),
+            self.shelf,
+            self.champions,
+            self._budget,
+            self.book,
+            self.decisions.put,
+        )
+        self.answers = Answers(parts, PointRules.load(settings.rules))
+        self._refresh()
+        self._warm_up()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="refresh", daemon=True)
+        self._thread.start()
+
+    def missing(self) -> dict[str, str]:
+        """Return what is not there, and why; answers fall back where it is not the catalogue."""
+        found = {}
+        if self.shelf.catalogue() is None:
+            found["catalogue"] = (
+                self.shelf.error or "no items; run: nextbest ingest …, then nextbest features build"
+            )
+        if self.book.error:
+            found["contacts"] = self.book.error
+        if self.champions.registry_error:
+            found["registry"] = self.champions.registry_error
+        for task, status in self.champions.status().items():
+            if status.error and status.error != self.champions.registry_error:
+                found[task] = status.error
+            elif status.version is None:
+                found[task] = f"no champion; run: nextbest train {task}"
+        return found
+
+    def erase(self, contact_id: str) -> bool:
+        """Erase a contact from log, lake, feature tables and online store; tell whether there was anything."""
+        from features.erase import erase
+
+        erased = erase(self.settings, [contact_id])
+        self._refresh()
+        return bool(erased)
+
+    def close(self) -> None:
+        """Write what is queued and stop the background."""
+        self._stop.set()
+        self._thread.join(5.0)
+        self.champions.close()
+        self.decisions.close()
+        self._budget.close()
+        self.log.close()
+
+    def _run(self) -> None:
+        while not self._stop.wait(REFRESH_SECONDS):
+            self._refresh()
+
+    def _refresh(self) -> None:
+        self.shelf.refresh(self.now())
+        self.book.refresh()
+
+    def _load_items(self, now: datetime) -> tuple[pd.DataFrame, int] | None:
+        lists = table_path(self.settings, "contact_lists")
+        if not lists.exists():
+            return None
+        return items_at(self.settings, now), int(pq.read_metadata(lists).num_rows)
+
+    def _items_stamp(self) -> object:
+        tables = [table_path(self.settings, name) for name in ("item", "contact_lists")]
+        return _stamp([*tables, self.settings.lake / "items.parquet"])
+
+    def _warm(self, catalogue: Catalogue) -> None:
+        """Let the models compute what they keep of a catalogue before a request has to wait for it."""
+        nobody = ContactState.empty(None).at(catalogue.now)
+        for model in (TRENDING, POPULAR, *(self._loaded("next-purchase")), *(self._loaded("basket"))):
+            try:
+                model.recommend(nobody, catalogue, 10)
+            except Exception:
+                log.exception("a model does not take to the new catalogue")
+
+    def _loaded(self, task: str) -> list[Any]:
+        loaded = self.champions.get(task)
+        return [] if loaded is None else [loaded.model]
+
+    def _warm_up(self) -> None:
+        """Pay for lazy imports and first connections before the first request."""
+        try:
+            self._live.get(["nextbest-warm-up"], self.now().timestamp())
+        except NextbestError as error:
+            log.warning("contacts cannot be read yet: %s", error)
+        except Exception:
+            log.exception("contacts cannot be read yet")
+
+
+def _book(settings: Settings, events: EventLog) -> ContactBook:
+    lake = Lake(settings.lake)
+
+    def words() -> pd.DataFrame:
+        table = lake.events()
+        said = table.filter(table[EVENT].isin((UNSUBSCRIBED, SUBSCRIBED))).select(*WORDS)
+        frame: pd.DataFrame = said.execute()
+        return frame
+
+    def live_words(contact_ids: Sequence[str]) -> Iterable[Mapping[str, Any]]:
+        since = int(lake.manifest().get("log", {}).get("position", 0))
+        return [e for e in events.tail(contact_ids, since) if e[EVENT] in (UNSUBSCRIBED, SUBSCRIBED)]
+
+    def stamp() -> object:
+        return _stamp(
+            [settings.lake / "contacts.parquet", settings.lake / "events", settings.lake / "manifest.json"]
+        )
+
+    return ContactBook(lake.contacts, words, events.contacts, live_words, stamp)
+
+
+def _stamp(paths: Iterable[Path]) -> object:
+    """Return what changes when one of the files does."""
+    found = []
+    for path in paths:
+        try:
+            stat = path.stat()
+            found.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
+        except FileNotFoundError:
+            found.append((0, 0, 0))
+    return tuple(found)

@@ -1,0 +1,67 @@
+"""What operations see: requests, latencies, who answered, which champions serve."""
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from serving.champions import Champions
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+class Metrics:
+    """Prometheus metrics of one process; with several workers `text` adds them up over all of them."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "nextbest_requests", "Requests by route and status.", ("route", "status"), registry=self._registry
+        )
+        self.seconds = Histogram(
+            "nextbest_request_seconds", "Time to answer by route and who answered.", ("route", "source"),
+            buckets=BUCKETS, registry=self._registry,
+        )  # fmt: skip
+        self.answers = Counter(
+            "nextbest_answers", "Answers by route, who gave them, and why the first choice did not (none: it did).",
+            ("route", "source", "fallback"), registry=self._registry,
+        )  # fmt: skip
+        self._champions = Gauge(
+            "nextbest_champion", "1 for the version that serves a task.", ("task", "version"),
+            registry=self._registry, multiprocess_mode="livemax",
+        )  # fmt: skip
+        self._faults = Gauge(
+            "nextbest_champion_fault", "1 where a newer champion or the registry could not be taken.", ("task",),
+            registry=self._registry, multiprocess_mode="livemax",
+        )  # fmt: skip
+        self._decisions = Gauge(
+            "nextbest_decisions", "Decisions written to the log, and lost.", ("outcome",),
+            registry=self._registry, multiprocess_mode="livesum",
+        )  # fmt: skip
+        self._served: dict[str, str] = {}
+
+    def observe_champions(self, champions: Champions) -> None:
+        """Take over which versions serve."""
+        for task, status in champions.status().items():
+            before, version = self._served.get(task), status.version
+            if before and before != version:
+                self._champions.labels(task, before).set(0)
+            if version:
+                self._champions.labels(task, version).set(1)
+                self._served[task] = version
+            self._faults.labels(task).set(0 if status.error is None else 1)
+
+    def observe_decisions(self, written: int, dropped: int) -> None:
+        """Take over the counts of the decision sink."""
+        self._decisions.labels("written").set(written)
+        self._decisions.labels("lost").set(dropped)
+
+    def text(self) -> bytes:
+        """Return the exposition format."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self._registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return generate_latest(together)

@@ -1,0 +1,363 @@
+"""What goes over the wire: one pydantic model for each request and answer of the HTTP contract."""
+
+import re
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from nextbest.columns import CHANNELS
+
+Placement = Literal["home", "product", "cart", "email", "buy_again", "trending"]
+Task = Literal["churn", "value", "next_order"]
+TASKS: tuple[Task, ...] = ("churn", "value", "next_order")
+Channel = Literal["email", "sms", "web_push", "mobile_push", "ads", "phone", "post"]
+Id = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+"""An id as the sender knows it: 1 to 200 characters; a JSON number is read as its digits."""
+
+assert Channel.__args__ == CHANNELS  # type: ignore[attr-defined]  # noqa: S101 - a literal cannot be computed
+
+
+def _unique(values: list[str]) -> list[str]:
+    return list(dict.fromkeys(values))
+
+
+Unique = AfterValidator(_unique)
+"""Repeats are dropped, the first of each is kept."""
+
+
+class Request(BaseModel):
+    """A request's body: unknown fields are refused, null means absent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, body: Any) -> Any:
+        if isinstance(body, dict) and None in body.values():
+            return {name: value for name, value in body.items() if value is not None}
+        return body
+
+
+class RecommendationsRequest(Request):
+    """What to show somebody on a page; without any id: to a visitor nothing is known of."""
+
+    contact_id: Id | None = None
+    anonymous_id: Id | None = None
+    identity_token: Annotated[str, Field(max_length=200)] | None = None
+    """HMAC-SHA256 (hex) of contact_id with the secret key; needed with the write key where contact_id is given."""
+    placement: Placement = "home"
+    item_ids: Annotated[list[Id], Field(max_length=100), Unique] = []
+    """The page's product, or what is in the cart."""
+    k: int = Field(10, ge=1, le=100)
+    exclude_ids: Annotated[list[Id], Field(max_length=1000), Unique] = []
+    category: Id | None = None
+    """Only items at or below this category path ("grocery" or "grocery/milk")."""
+
+
+class BoughtTogetherRequest(Request):
+    """What goes with these items in a basket."""
+
+    item_ids: Annotated[list[Id], Field(min_length=1, max_length=100), Unique]
+    k: int = Field(10, ge=1, le=100)
+
+
+ContactIds = Annotated[list[Id], Field(min_length=1, max_length=1000), Unique]
+
+
+class BestChannelRequest(Request):
+    """Over which channel, and when, each of these contacts is to be reached."""
+
+    contact_ids: ContactIds
+    channels: Annotated[list[Channel], Field(min_length=1), Unique] | None = None
+    """The channels to choose among; absent: every channel configured."""
+    campaign_id: Id | None = None
+    value: float = Field(1.0, ge=0, le=1e12)
+    """What one response is worth, in the currency of the channel costs."""
+    at: AwareDatetime | None = None
+    """The moment to send at the earliest; absent: now."""
+    explore: bool = False
+    """Let chance choose now and then, by Thompson sampling, so that the policy goes on learning."""
+
+
+class PredictionsRequest(Request):
+    """What these contacts will do."""
+
+    contact_ids: ContactIds
+    tasks: Annotated[list[Task], Field(min_length=1), Unique] = ["churn", "value", "next_order"]
+
+
+class Answer(BaseModel):
+    """A part of an answer."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+
+class AsOf(Answer):
+    """What an answer has seen: its moment, and the event log up to a position."""
+
+    moment: datetime
+    position: int
+
+
+class ItemReason(Answer):
+    """Why an item is shown, as data."""
+
+    kind: str
+    because: dict[str, Any]
+
+
+class RecommendedItem(Answer):
+    """One item; `probability` is that of buying it within the horizon, an estimate where no learned model answered."""
+
+    item_id: str
+    score: float
+    probability: float = Field(ge=0, le=1)
+    reason: ItemReason
+
+
+class Sourced(Answer):
+    """Who gave an answer: `fallback` is null, or why the first choice did not answer."""
+
+    source: str
+    model_version: str | None
+    fallback: str | None
+    as_of: AsOf
+
+
+class Recommendations(Sourced):
+    """Items best first."""
+
+    recommendation_id: str
+    items: list[RecommendedItem]
+    identified: bool
+
+
+class Evidence(Answer):
+    """Counts of baskets behind a rule."""
+
+    baskets: int
+    antecedent_baskets: int
+    consequent_baskets: int
+    total_baskets: int
+
+
+class AssociationRule(Answer):
+    """Who buys the antecedent buys the consequent."""
+
+    antecedent: list[str]
+    consequent: str
+    support: float
+    confidence: float
+    lift: float
+    leverage: float
+    evidence: Evidence
+
+
+class BoughtTogether(Sourced):
+    """Rules best first."""
+
+    rules: list[AssociationRule]
+
+
+class ChannelEvidence(Answer):
+    """Messages behind a channel's probability."""
+
+    messages: float
+    responses: float
+
+
+class RankedChannel(Answer):
+    """One channel; `blocked_by` says what forbids it (consent, reach, cap) where it is not eligible."""
+
+    channel: str
+    probability: float
+    interval: tuple[float, float]
+    expected_value: float
+    evidence: ChannelEvidence
+    eligible: bool
+    blocked_by: list[str]
+
+
+class ChannelDecision(Sourced):
+    """One contact's channel; `best` null: send nothing."""
+
+    contact_id: str
+    best: str | None
+    channels: list[RankedChannel]
+    send_at: datetime | None
+    propensity: float
+    decision_id: str
+
+
+class BestChannel(Answer):
+    """One decision a contact, in the order asked."""
+
+    contacts: list[ChannelDecision]
+
+
+class Driver(Answer):
+    """A feature that moved a prediction: `contribution` in log-odds where a learned model gave it, above zero: raises it."""
+
+    feature: str
+    value: float | None
+    contribution: float
+    phrase: str
+
+
+class Prediction(Sourced):
+    """One task's answer; what a source cannot give is null.
+
+    churn: probability of no order within the horizon. value: expected spend within the horizon.
+    next_order: probability of an order within the horizon, value: orders expected.
+    """
+
+    probability: float | None = None
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    percentile: float | None = None
+    band: str | None = None
+    horizon_days: int
+    drivers: list[Driver] = []
+
+
+class ContactPredictions(Answer):
+    """One contact's predictions by task."""
+
+    contact_id: str
+    known: bool
+    predictions: dict[str, Prediction]
+
+
+class Predictions(Answer):
+    """One entry a contact, in the order asked."""
+
+    contacts: list[ContactPredictions]
+
+
+class Segment(Answer):
+    """RFM segment now, the one right after the last order (since then only recency has moved it), and the classes."""
+
+    name: str
+    before: str
+    moved: Literal["up", "down", "same"]
+    recency: int
+    frequency: int
+    monetary: int
+
+
+class Engagement(Answer):
+    """What a contact does: last seen, and decayed counts of 30 days."""
+
+    last_seen: datetime | None
+    last_order: datetime | None
+    orders: float
+    spend: float
+    views: float
+    opens: float
+    clicks: float
+    level: str
+
+
+class RuleScore(Answer):
+    """Points of the rule score and the thresholds reached."""
+
+    score: float
+    reached: list[str]
+
+
+class Affinity(Answer):
+    """A category bought in, with its share of the contact's recent purchases."""
+
+    category: str
+    share: float
+
+
+class Consent(Answer):
+    """What is recorded for a channel; null: nothing was."""
+
+    consent: bool | None
+    reachable: bool | None
+    permitted: bool
+    blocked_by: list[str]
+
+
+class ContactCard(Answer):
+    """Everything a person wants to see of a contact."""
+
+    contact_id: str
+    segment: Segment | None
+    engagement: Engagement
+    stage: str
+    rule_score: RuleScore | None
+    predictions: dict[str, Prediction]
+    affinities: list[Affinity]
+    consents: dict[str, Consent]
+    as_of: AsOf
+
+
+class Erased(Answer):
+    """What was erased of a contact."""
+
+    contact_id: str
+    erased: bool
+
+
+class Problem(Answer):
+    """What was wrong, and what would work."""
+
+    code: str
+    message: str
+
+
+class Refused(Exception):
+    """A request that is answered with a problem."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+
+Parsed = TypeVar("Parsed", bound=Request)
+
+
+def parse(model: type[Parsed], body: bytes) -> Parsed:
+    """Read a request's body. Raises Refused(400) with what is wrong and where."""
+    try:
+        return model.model_validate_json(body or b"{}")
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+    refused = partial(Refused, 400)
+    if problems[0]["type"] == "json_invalid":
+        raise refused("malformed_json", f"the body is not JSON: {problems[0]['ctx']['error']}")
+    said = dict.fromkeys(_say(model, problem) for problem in problems[:5])
+    raise refused("invalid_request", "; ".join(said))
+
+
+def _say(model: type[Request], problem: Any) -> str:
+    """Put one of pydantic's errors into words that name the field."""
+    where = re.sub(r"\.(\d+)", r"[\1]", ".".join(str(part) for part in problem["loc"]))
+    if problem["type"] == "extra_forbidden":
+        return f"unknown field '{where[:100]}'; known: {', '.join(model.model_fields)}"
+    if problem["type"] == "missing":
+        return f"'{where}' is needed"
+    if problem["type"] in ("model_type", "model_attributes_type"):
+        return f"the body is to be a JSON object with: {', '.join(model.model_fields)}"
+    return f"'{where}': {problem['msg'][:1].lower()}{problem['msg'][1:]}, not {_shorten(problem['input'])}"
+
+
+def _shorten(value: object) -> str:
+    if isinstance(value, list | dict):
+        return f"a {'list' if isinstance(value, list) else 'object'} of {len(value)}"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

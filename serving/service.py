@@ -1,0 +1,50 @@
+"""The BentoML service: the front door that reads settings and the clock; no logic."""
+
+import os
+
+import bentoml
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from nextbest.settings import Settings
+from serving.access import check_binding
+from serving.engine import Engine
+from serving.web import create_app
+
+
+def open_engine() -> Engine:
+    """Open everything the service stands on, as the environment says."""
+    import torch
+
+    torch.set_num_threads(1)
+    settings = Settings()
+    check_binding(settings)
+    return Engine(settings, settings.present)
+
+
+APP = create_app(open_engine)
+
+
+class Front:
+    """Sends every request to our app: BentoML's own /livez, /readyz and 404 know nothing of our contract."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._bentoml = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer HTTP; leave the lifespan to BentoML."""
+        await (APP if scope["type"] == "http" else self._bentoml)(scope, receive, send)
+
+
+@bentoml.service(
+    name="nextbest",
+    workers=int(os.environ.get("NEXTBEST_WORKERS", "1")),
+    traffic={"timeout": 60},
+    logging={"access": {"enabled": False}},
+    metrics={"enabled": False},
+)
+@bentoml.asgi_app(APP, path="/", name="nextbest")
+class Nextbest:
+    """Recommendations, predictions and channels of every contact."""
+
+
+Nextbest.add_asgi_middleware(Front)  # type: ignore[attr-defined]

@@ -1,0 +1,338 @@
+"""The ASGI app: routes, bodies, keys, errors and measurements; what the answers say is decided in serving.answers."""
+
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed
+from typing import Any
+
+from anyio import to_thread
+from pydantic import BaseModel
+from pydantic_core import to_json
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as Http
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from serving.access import Right
+from serving.engine import Engine
+from serving.metrics import CONTENT_TYPE, Metrics
+from serving.openapi import Call, document
+from serving.schemas import (
+    BestChannel,
+    BestChannelRequest,
+    BoughtTogether,
+    BoughtTogetherRequest,
+    ContactCard,
+    Erased,
+    Predictions,
+    PredictionsRequest,
+    Problem,
+    Recommendations,
+    RecommendationsRequest,
+    Refused,
+    parse,
+)
+
+log = logging.getLogger("nextbest.web")
+
+PAGE_BYTES = 64 * 1024
+CAMPAIGN_BYTES = 512 * 1024
+IDENTITY_HEADER = "x-identity-token"
+
+
+class Health(BaseModel):
+    """Whether the service may be asked, and what it does without."""
+
+    ready: bool
+    missing: dict[str, str]
+    """Part -> what is wrong with it; answers fall back where it is not the catalogue."""
+    champions: dict[str, str | None]
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    alive: bool = True
+
+
+Handler = Callable[[Engine, Any, Http, Right], BaseModel]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A call and what answers it; `aside`: in a helper thread, because it takes long."""
+
+    call: Call
+    handle: Handler
+    aside: bool = False
+
+
+def recommendations(engine: Engine, asked: RecommendationsRequest, http: Http, right: Right) -> BaseModel:
+    """Rank items for a page."""
+    if asked.contact_id is not None:
+        token = asked.identity_token or http.headers.get(IDENTITY_HEADER)
+        engine.access.identify(asked.contact_id, token, right)
+    return engine.answers.recommendations(asked, engine.now())
+
+
+def bought_together(engine: Engine, asked: BoughtTogetherRequest, http: Http, right: Right) -> BaseModel:
+    """Say what goes with a basket."""
+    del http, right
+    return engine.answers.bought_together(asked, engine.now())
+
+
+def best_channel(engine: Engine, asked: BestChannelRequest, http: Http, right: Right) -> BaseModel:
+    """Choose channels for contacts."""
+    del http, right
+    return engine.answers.best_channel(asked, engine.now())
+
+
+def predictions(engine: Engine, asked: PredictionsRequest, http: Http, right: Right) -> BaseModel:
+    """Predict for contacts."""
+    del http, right
+    return engine.answers.predictions(asked, engine.now())
+
+
+def contact_card(engine: Engine, asked: None, http: Http, right: Right) -> BaseModel:
+    """Show a contact. Raises Refused(404) for one nothing is known of."""
+    del asked, right
+    card = engine.answers.contact_card(_contact_id(http), engine.now())
+    if card is None:
+        raise Refused(404, "unknown_contact", f"nothing is known of contact '{_contact_id(http)}'")
+    return card
+
+
+def erase(engine: Engine, asked: None, http: Http, right: Right) -> BaseModel:
+    """Erase a contact everywhere."""
+    del asked, right
+    return Erased(contact_id=_contact_id(http), erased=engine.erase(_contact_id(http)))
+
+
+def _contact_id(http: Http) -> str:
+    contact_id = str(http.path_params["contact_id"])
+    if not 1 <= len(contact_id) <= 200 or "\x00" in contact_id:
+        raise Refused(400, "invalid_request", "a contact id has 1 to 200 characters")
+    return contact_id
+
+
+ENDPOINTS = (
+    Endpoint(
+        Call("POST", "/v1/recommendations", "What somebody will buy next, ranked for a page.", Recommendations,
+             RecommendationsRequest, Right.WRITE, PAGE_BYTES),
+        recommendations,
+    ),
+    Endpoint(
+        Call("POST", "/v1/bought-together", "What goes together in a basket, with its evidence.", BoughtTogether,
+             BoughtTogetherRequest, Right.WRITE, PAGE_BYTES),
+        bought_together,
+    ),
+    Endpoint(
+        Call("POST", "/v1/best-channel", "Which channel reaches each contact, and when.", BestChannel,
+             BestChannelRequest, Right.SECRET, CAMPAIGN_BYTES),
+        best_channel, aside=True,
+    ),
+    Endpoint(
+        Call("POST", "/v1/predictions", "Churn, value and next order of each contact.", Predictions,
+             PredictionsRequest, Right.SECRET, CAMPAIGN_BYTES),
+        predictions, aside=True,
+    ),
+    Endpoint(
+        Call("GET", "/v1/contacts/{contact_id:path}", "The contact card.", ContactCard, right=Right.SECRET,
+             also=(400, 404)),
+        contact_card, aside=True,
+    ),
+    Endpoint(
+        Call("DELETE", "/v1/contacts/{contact_id:path}", "Erase a contact everywhere.", Erased, right=Right.SECRET,
+             also=(400,)),
+        erase, aside=True,
+    ),
+)  # fmt: skip
+
+OPERATIONS = (
+    Call("GET", "/livez", "Whether the process answers.", Alive),
+    Call("GET", "/readyz", "Whether it may be asked, and what is missing.", Health, also=(503,)),
+    Call("GET", "/metrics", "Prometheus metrics.", "text/plain"),
+    Call("GET", "/openapi.json", "This document.", "application/json"),
+)
+
+
+def create_app(
+    open_engine: Callable[[], Engine],
+    endpoints: Sequence[Endpoint] = ENDPOINTS,
+    more_routes: Sequence[BaseRoute] = (),
+    more_calls: Sequence[Call] = (),
+) -> Starlette:
+    """Return the app; the engine is opened when serving starts and closed when it ends.
+
+    `more_routes` are mounted beside the endpoints; `more_calls` describe them in the OpenAPI document.
+    """
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        engine = await to_thread.run_sync(open_engine)
+        app.state.engine = engine
+        try:
+            yield
+        finally:
+            await to_thread.run_sync(engine.close)
+
+    shown = document([*(e.call for e in endpoints), *more_calls, *OPERATIONS], _version())
+    app = Starlette(
+        routes=[
+            *(_route(endpoint, metrics) for endpoint in endpoints),
+            *more_routes,
+            Route("/livez", _fixed(to_json(Alive()))),
+            Route("/readyz", _readyz),
+            Route("/metrics", _metrics(metrics)),
+            Route("/openapi.json", _fixed(to_json(shown))),
+            Route(
+                "/{path:path}", _nowhere(shown), methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+            ),
+        ],
+        exception_handlers={HTTPException: _http_problem, Exception: _crash},
+        lifespan=lifespan,
+    )
+    app.state.metrics = metrics
+    return app
+
+
+def _route(endpoint: Endpoint, metrics: Metrics) -> Route:
+    call = endpoint.call
+    limit = call.limit
+
+    async def answer(http: Http) -> Response:
+        started = time.perf_counter()
+        source = "none"
+        try:
+            engine: Engine = http.app.state.engine
+            right = engine.access.require(call.right, http.headers)
+            asked = parse(call.asked, await read_body(http, limit)) if call.asked else None
+            if endpoint.aside:
+                result = await to_thread.run_sync(endpoint.handle, engine, asked, http, right)
+            else:
+                result = endpoint.handle(engine, asked, http, right)
+            source = _count(metrics, call.path, result)
+            response = json_response(result)
+        except Refused as refused:
+            response = problem(refused.status, refused.code, refused.message)
+        except Exception:
+            log.exception("%s %s failed", call.method, call.path)
+            response = problem(500, "internal_error", "this is a fault of the service; its log says more")
+        metrics.requests.labels(call.path, response.status_code).inc()
+        metrics.seconds.labels(call.path, source).observe(time.perf_counter() - started)
+        return response
+
+    return Route(call.path, answer, methods=[call.method])
+
+
+def _count(metrics: Metrics, path: str, result: BaseModel) -> str:
+    """Count who answered; a call for many contacts counts each."""
+    parts: Sequence[Any] = getattr(result, "contacts", None) or [result]
+    source = "none"
+    for part in parts:
+        for given in getattr(part, "predictions", {"": part}).values():
+            source = getattr(given, "source", "none")
+            metrics.answers.labels(path, source, getattr(given, "fallback", None) or "none").inc()
+    return source if len(parts) == 1 else "many"
+
+
+async def read_body(http: Http, limit: int) -> bytes:
+    """Return the body. Raises Refused(413) as soon as it is longer than the limit."""
+    too_big = Refused(413, "too_big", f"the body is bigger than {limit // 1024} KB; ask in smaller parts")
+    try:
+        if int(http.headers.get("content-length", 0)) > limit:
+            raise too_big
+    except ValueError:
+        raise Refused(400, "invalid_request", "content-length is not a number") from None
+    body = bytearray()
+    async for chunk in http.stream():
+        body += chunk
+        if len(body) > limit:
+            raise too_big
+    return bytes(body)
+
+
+def json_response(
+    content: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return a model as JSON."""
+    return Response(to_json(content), status, headers, "application/json")
+
+
+def problem(status: int, code: str, message: str) -> Response:
+    """Return what was wrong in the one form every error has."""
+    headers = {"www-authenticate": 'Bearer realm="nextbest"'} if status == 401 else None
+    return json_response(Problem(code=code, message=message), status, headers)
+
+
+def _fixed(body: bytes) -> Callable[[Http], Awaitable[Response]]:
+    async def answer(http: Http) -> Response:
+        del http
+        return Response(body, media_type="application/json")
+
+    return answer
+
+
+async def _readyz(http: Http) -> Response:
+    engine: Engine = http.app.state.engine
+    missing = engine.missing()
+    versions = {task: status.version for task, status in engine.champions.status().items()}
+    health = Health(ready="catalogue" not in missing, missing=missing, champions=versions)
+    return json_response(health, 200 if health.ready else 503)
+
+
+def _metrics(metrics: Metrics) -> Callable[[Http], Awaitable[Response]]:
+    async def answer(http: Http) -> Response:
+        engine: Engine = http.app.state.engine
+        metrics.observe_champions(engine.champions)
+        metrics.observe_decisions(engine.decisions.written, engine.decisions.dropped)
+        return Response(await to_thread.run_sync(metrics.text), headers={"content-type": CONTENT_TYPE})
+
+    return answer
+
+
+def _nowhere(shown: Mapping[str, Any]) -> Callable[[Http], Awaitable[Response]]:
+    known = ", ".join(shown["paths"])
+
+    async def answer(http: Http) -> Response:
+        allowed = _methods_of(http, shown)
+        if allowed:
+            refused = problem(405, "method_not_allowed", f"{http.url.path} answers to {', '.join(allowed)}")
+            refused.headers["allow"] = ", ".join(allowed)
+            return refused
+        return problem(404, "not_found", f"nothing at {http.url.path[:200]}; known: {known}")
+
+    return answer
+
+
+def _methods_of(http: Http, shown: Mapping[str, Any]) -> list[str]:
+    path = http.url.path
+    for known, operations in shown["paths"].items():
+        stem, sign, _ = known.partition("{")
+        if path == known or (sign and path.startswith(stem) and len(path) > len(stem)):
+            return [method.upper() for method in operations]
+    return []
+
+
+async def _http_problem(http: Http, error: Exception) -> Response:
+    del http
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return problem(status, f"http_{status}", str(getattr(error, "detail", "not possible")))
+
+
+async def _crash(http: Http, error: Exception) -> Response:
+    del http, error
+    return problem(500, "internal_error", "this is a fault of the service; its log says more")
+
+
+def _version() -> str:
+    try:
+        return installed("nextbest")
+    except PackageNotFoundError:
+        return "0"
