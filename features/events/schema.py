@@ -29,6 +29,13 @@ OLDEST = timedelta(days=38 * 365.25)
 """Decayed window sums hold doubles in range for so long (docs/decisions.md)."""
 NEWEST = timedelta(days=1)
 REASON = "reason"
+KNOWN_EVENTS = frozenset((
+    "page_viewed", "product_viewed", "product_clicked", "product_added", "product_removed", "cart_viewed",
+    "checkout_started", "order_completed", "order_refunded", "products_searched", "form_submitted",
+    "message_sent", "message_delivered", "message_opened", "message_clicked", "message_bounced", "unsubscribed",
+    "recommendation_viewed", "recommendation_clicked",
+))  # fmt: skip
+"""Names of the e-commerce and messaging specs; others are kept and counted."""
 EVENT_NAME = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"
 """snake_case."""
 

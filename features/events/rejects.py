@@ -1,0 +1,82 @@
+"""Rows that could not be taken in: kept with the reason, counted, never lost."""
+
+import csv
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pandas as pd
+
+from features.events._files import flush
+from features.events.schema import REASON
+
+_VALUE = re.compile(r" '.*?'(?= |$|;)")
+
+
+class Rejects:
+    """A CSV file written aside; appears as `<source>-<digest of its content>.csv` when the block ends well.
+
+    The same rejects twice make the same file.
+    """
+
+    def __init__(self, folder: Path, source: str) -> None:
+        self.count = 0
+        self.reasons: Counter[str] = Counter()
+        """How many rows by reason, the rejected values left out."""
+        self.examples: list[str] = []
+        self.file: Path | None = None
+        self._folder = folder
+        self._stem = re.sub(r"[^A-Za-z0-9._-]+", "_", source)
+        self._aside = folder / f".{self._stem}.tmp"
+        self._digest = hashlib.sha256()
+
+    def add(self, rows: pd.DataFrame) -> None:
+        """Add raw rows that have a `reason` column."""
+        if rows.empty:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        text = rows.to_csv(index=False, header=self.count == 0).encode()
+        with self._aside.open("ab" if self.count else "wb") as out:
+            out.write(text)
+        self._digest.update(text)
+        self.count += len(rows)
+        self.reasons.update(_VALUE.sub("", reason) for reason in rows[REASON])
+        self.examples += (
+            [f"{r}" for r in rows[REASON].head(3 - len(self.examples))] if len(self.examples) < 3 else []
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None and self.count:
+            flush(self._aside)
+            self.file = self._folder / f"{self._stem}-{self._digest.hexdigest()[:12]}.csv"
+            self._aside.replace(self.file)
+        self._aside.unlink(missing_ok=True)
+
+
+def erase(folder: Path, contact_ids: Sequence[str]) -> int:
+    """Drop the rejected rows in which any cell is one of the ids; returns how many."""
+    gone, erased = set(contact_ids), 0
+    for path in sorted(folder.glob("*.csv")):
+        with path.open(newline="", encoding="utf-8") as source:
+            lines = list(csv.reader(source))
+        kept = [line for number, line in enumerate(lines) if number == 0 or not gone.intersection(line)]
+        if len(kept) == len(lines):
+            continue
+        erased += len(lines) - len(kept)
+        if len(kept) <= 1:
+            path.unlink()
+            continue
+        aside = path.with_name(f".{path.name}.tmp")
+        with aside.open("w", newline="", encoding="utf-8") as out:
+            csv.writer(out, lineterminator="\n").writerows(kept)
+        aside.replace(path)
+    return erased
