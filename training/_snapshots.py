@@ -54,7 +54,7 @@ class Snapshots:
 
 
 def split_of(context: Context, horizon_days: int) -> TemporalSplit:
-    """Return the split of the lake's span into windows of the horizon, or of holdout_days if that is longer."""
+    """Return the split of the lake's span into windows of the horizon, or holdout_days if longer."""
     days = max(horizon_days, context.settings.holdout_days)
     return TemporalSplit.of(Lake(context.settings.lake).span(), context, days)
 
@@ -91,7 +91,7 @@ def _spine(context: Context, moments: Sequence[datetime]) -> pd.DataFrame:
 
 
 def contacts_seen(settings: Settings) -> pd.DataFrame:
-    """Return contact_id and the moment (`first`) each was first seen, sorted; raises NotReady before a build."""
+    """Return contact_id and when each was `first` seen, sorted; raises NotReady before a build."""
     table = pq.read_table(require(settings, "contact"), columns=[CONTACT_ID, TIMESTAMP])
     first = table.group_by(CONTACT_ID).aggregate([(TIMESTAMP, "min")]).to_pandas()
     named = first.rename(columns={f"{TIMESTAMP}_min": "first"})

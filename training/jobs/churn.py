@@ -53,10 +53,10 @@ class ChurnJob:
     metric: ClassVar[str] = "auc"
     higher_is_better: ClassVar[bool] = True
     description: ClassVar[str] = (
-        "Probability that a contact with at least one order places none within the horizon. Boosted trees over "
-        "decayed counters, the BG/NBD model's answers, RFM classes and the rule score, learned on past cuts and "
-        "calibrated on a later one. Says nothing of why, nor of whom a message would keep; seasons that the data "
-        "do not repeat are not known to it."
+        "Probability that a contact with at least one order places none within the horizon. Boosted trees "
+        "over decayed counters, the BG/NBD model's answers, RFM classes and the rule score, learned on past "
+        "cuts and calibrated on a later one. Says nothing of why, nor of whom a message would keep; seasons "
+        "that the data do not repeat are not known to it."
     )
     options: ClassVar[Mapping[str, str]] = {
         "cut": "where the hold-out begins, YYYY-MM-DD (its last days)",
@@ -69,7 +69,7 @@ class ChurnJob:
     }
 
     def prepare(self, context: Context) -> ChurnData:
-        """Take the snapshots: cuts whose labels end before the calibration cut, that cut, and the hold-out's."""
+        """Take the snapshots: cuts whose labels end by the calibration cut, that cut, the hold-out's."""
         days = _whole(context, "horizon_days", context.settings.churn_horizon_days)
         split = split_of(context, days)
         horizon = timedelta(days=days)
@@ -89,7 +89,7 @@ class ChurnJob:
         return Churn.learn(data.history, config, context.seed, context.progress)
 
     def baselines(self, data: ChurnData, context: Context) -> Mapping[str, Any]:
-        """Return BG/NBD and recency against own cadence; first whichever ranks better on the calibration cut."""
+        """Return BG/NBD and recency against own cadence, first what ranks better on the calibration cut."""
         found: dict[str, Any] = {}
         try:
             config = ValueConfig(horizon_days=float(data.horizon_days))
@@ -115,7 +115,7 @@ class ChurnJob:
             "ece": expected_calibration_error(labels, p),
             "brier": brier(labels, p),
             "log_loss": log_loss(labels, p),
-            "lift@10%": lift_at(labels, p, 0.1),
+            "lift_top_decile": lift_at(labels, p, 0.1),
         }
         return Evaluation(metrics, len(labels), lambda rows: roc_auc(labels[rows], p[rows]))
 
@@ -168,7 +168,7 @@ class ChurnJob:
             "holdout_rows": len(data.holdout),
             "training_rate": float(data.train.left.mean()),
             "holdout_rate": float(data.holdout.left.mean()),
-            "unanswered": "a model that gives a contact no probability gets the calibration cut's rate for it",
+            "unanswered": "where a model has no probability, the rate at the calibration cut",
             "simulated": False,
         }
 

@@ -1,4 +1,4 @@
-"""RFM: cut recency, frequency and spend into classes, and see whether they rank contacts by what they spend next."""
+"""RFM: cut recency, frequency and spend into classes, and see whether they rank what contacts spend next."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -56,9 +56,9 @@ class RfmJob:
     higher_is_better: ClassVar[bool] = True
     tolerance: ClassVar[float] = 0.02
     description: ClassVar[str] = (
-        "Cuts recency, frequency and spend of every contact with orders into five classes each, as near to equal "
-        "size as equal values allow, and names ten segments. Measured by the rank correlation of r + f + m with "
-        "what contacts spent in the days after the cut. A description of the past, not a prediction."
+        "Cuts recency, frequency and spend of every contact with orders into five classes each, as near to "
+        "equal size as equal values allow, and names ten segments. Measured by the rank correlation of "
+        "r + f + m with what contacts spent in the days after the cut. A description, not a prediction."
     )
     options: ClassVar[Mapping[str, str]] = {"cut": "where the hold-out begins, YYYY-MM-DD (its last days)"}
 
@@ -125,9 +125,10 @@ def _heat_map(scores: pd.DataFrame) -> Figure:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.imshow(counts.to_numpy(), cmap="cividis", origin="lower")
-    middle = counts.to_numpy().max() / 2
+    held = counts.to_numpy()
+    middle = held.max() / 2
     for row, column in np.ndindex(CLASSES, CLASSES):
-        count = int(counts.iat[row, column])
+        count = int(held[row, column])
         colour = "black" if count > middle else "white"
         axes.text(column, row, str(count), ha="center", va="center", color=colour)
     axes.set_xticks(range(CLASSES), [str(c) for c in classes])

@@ -35,10 +35,10 @@ class ValueJob:
     metric: ClassVar[str] = "mae"
     higher_is_better: ClassVar[bool] = False
     description: ClassVar[str] = (
-        "Expected orders and spend of every contact with orders over the horizon, the probability of none, and "
-        "the probability of still being a customer: BG/NBD (Fader, Hardie & Lee 2005) and Gamma-Gamma (Fader & "
-        "Hardie 2013), by maximum likelihood. Knows only when and for how much a contact ordered: no season, no "
-        "campaign; someone with a single order counts as still a customer."
+        "Expected orders and spend of every contact with orders over the horizon, the probability of none, "
+        "and the probability of still being a customer: BG/NBD (Fader, Hardie & Lee 2005) and Gamma-Gamma "
+        "(Fader & Hardie 2013), by maximum likelihood. Knows only when and for how much a contact ordered: "
+        "no season, no campaign; someone with a single order counts as still a customer."
     )
     options: ClassVar[Mapping[str, str]] = {
         "cut": "where the hold-out begins, YYYY-MM-DD (its last days)",
