@@ -98,7 +98,7 @@ def bars(
         [str(name) for name in names], heights, color=COLOURS[0], yerr=spread, capsize=3, ecolor="#333333"
     )
     axes.grid(visible=False, axis="x")
-    if sum(len(str(name)) for name in names) > 60:
+    if sum(len(str(name)) for name in names) > 45:
         axes.tick_params(axis="x", labelrotation=40, labelsize=8)
         for tick in axes.get_xticklabels():
             tick.set_horizontalalignment("right")

@@ -1,0 +1,5 @@
+from models.frequency import Frequency
+
+
+def example(world, seed):
+    return Frequency()

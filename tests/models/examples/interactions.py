@@ -1,0 +1,5 @@
+from models.interactions import Interactions
+
+
+def example(world, seed):
+    return Interactions()
