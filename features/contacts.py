@@ -78,7 +78,7 @@ def derive(row: Mapping[str, Any], now: Any) -> dict[str, Any]:
 
 
 def _not_negative(age: Any) -> Any:
-    return max(age, 0.0) if isinstance(age, float) else np.fmax(age, 0.0)
+    return max(0.0, age) if isinstance(age, float) else np.fmax(age, 0.0)  # of NaN: 0
 
 
 def _ratio(top: Any, bottom: Any) -> Any:
