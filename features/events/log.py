@@ -167,8 +167,13 @@ class EventLog:
 
     def record_decision(self, row: Row) -> None:
         """Store an answer given: decision_id, timestamp, kind, shown, …; other keys are kept too."""
-        with self._writing() as connection:
-            connection.execute(insert(DECISIONS), decision(row))
+        self.record_decisions([row])
+
+    def record_decisions(self, rows: Iterable[Row]) -> None:
+        """Store answers in one transaction."""
+        if held := [decision(row) for row in rows]:
+            with self._writing() as connection:
+                connection.execute(insert(DECISIONS), held)
 
     def decisions(self, since: datetime | None = None, kind: str | None = None) -> list[dict[str, Any]]:
         """Return the recorded decisions, oldest first."""
