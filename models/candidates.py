@@ -19,7 +19,9 @@ COUNTS = (
 """Messages over the channel, decayed with that half-life or since ever; 0 where none."""
 SINCE = ("days_since_sent", "days_since_response")
 """NaN where there was none."""
-BLOCK = (*COUNTS, *SINCE)
+KNOWN = (*COUNTS, *SINCE)
+BLOCK = tuple(f"channel_{name}" for name in KNOWN)
+"""KNOWN as columns of a frame: a contact's own counters over all channels are called sent_7d … there."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Candidates:
     """contact_id and CONTACT_FEATURES (missing columns count as NaN); one row a contact."""
     channels: tuple[str, ...]
     blocks: Floats
-    """Shape (contacts, channels, BLOCK)."""
+    """Shape (contacts, channels, KNOWN)."""
 
     def __len__(self) -> int:
         return len(self.contacts)
@@ -68,8 +70,8 @@ class Candidates:
         return Candidates(contacts.reset_index(drop=True), self.channels, self.blocks[rows])
 
     def of(self, name: str) -> Floats:
-        """Return one of BLOCK, shape (contacts, channels)."""
-        return np.asarray(self.blocks[:, :, BLOCK.index(name)])
+        """Return one of KNOWN, shape (contacts, channels)."""
+        return np.asarray(self.blocks[:, :, KNOWN.index(name)])
 
     def evidence(self) -> tuple[Floats, Floats]:
         """Return (messages, responses) with a half-life of 90 days; a message is answered once at most.
@@ -102,7 +104,7 @@ def _block(state: Mapping[str, float], now: float) -> dict[str, float]:
     counts = {name: float(state.get(name, 0.0)) for name in COUNTS}
     sent, answered = (float(state.get(name, np.nan)) for name in ("last_sent", "last_response"))
     since = {"days_since_sent": (now - sent) / DAY, "days_since_response": (now - answered) / DAY}
-    return {**counts, **since}
+    return {f"channel_{name}": value for name, value in {**counts, **since}.items()}
 
 
 def _nothing() -> Floats:
