@@ -57,9 +57,9 @@ class ChannelJob:
     higher_is_better: ClassVar[bool] = True
     description: ClassVar[str] = (
         "Probability that a message over a channel is opened or clicked within seven days, for each contact "
-        "and channel, and the channel worth most. Measured by the response rate the chosen channels would have "
-        "had: self-normalised inverse propensity on later messages, true where channels were drawn at random "
-        "with known propensities and only indicative elsewhere. A response is not a sale."
+        "and channel, and the channel worth most. Measured by the response rate the chosen channels would "
+        "have had: self-normalised inverse propensity on later messages, true where channels were drawn at "
+        "random with known propensities and only indicative elsewhere. A response is not a sale."
     )
     options: ClassVar[Mapping[str, str]] = {
         "log": "events: the lake's message events; simulated: a made-up log, to see how it works (events)",
