@@ -90,8 +90,10 @@ class ResponseRates:
     ) -> tuple[Floats, Floats, Floats]:
         """Return (mean, strength, messages of the segment), each of shape (contacts, channels)."""
         names, codes = np.unique(segments.astype(str), return_inverse=True)
-        mean = np.array([[self._rate(s, c) for c in channels] for s in names])
-        count = np.array([[self.segment_sent.get(s, {}).get(c, 0.0) for c in channels] for s in names])
+        shape = (len(names), len(channels))
+        mean = np.array([self._rate(s, c) for s in names for c in channels]).reshape(shape)
+        of_segment = [self.segment_sent.get(s, {}).get(c, 0.0) for s in names for c in channels]
+        count = np.array(of_segment).reshape(shape)
         strength = np.array([self._prior(c).strength for c in channels])
         return mean[codes], np.broadcast_to(strength, (len(codes), len(channels))), count[codes]
 
