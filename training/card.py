@@ -33,7 +33,10 @@ def card(report: TrainingReport, description: str, tables: Mapping[str, pd.DataF
 def _warning(report: TrainingReport) -> str:
     if not report.simulated:
         return ""
-    return "> **Learned from simulated data.** They say that the method works, not how well for you."
+    return (
+        "> **Learned from simulated data.** The figures below say that the method works, "
+        "not how well it would do for you."
+    )
 
 
 def _legend(report: TrainingReport) -> str:

@@ -183,12 +183,18 @@ def _verdict(
             return False, said[0]
     if champion is not None:
         better = champion.improvement is not None and champion.improvement > margin
-        said.append(f"{'better' if better else 'no better'} than the {champion.name} ({_gap(champion)})")
+        said.append(f"{_standing(champion, better)} the {champion.name} ({_gap(champion)})")
         if rival is not None and rival.saw_until > str(facts.get("validation_until", rival.saw_until)):
             said.append("which has seen a part of this hold-out")
         return better, "; ".join(said)
     said.append(rival.note if rival is not None else "no champion before it")
     return True, "; ".join(said)
+
+
+def _standing(champion: Measured, better: bool) -> str:
+    if not better:
+        return "no better than"
+    return "better than" if (champion.improvement or 0.0) > 0 else "as good as"
 
 
 def _gap(other: Measured) -> str:

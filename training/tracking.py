@@ -166,15 +166,16 @@ def _mlflow(settings: Settings) -> Iterator[tuple[Any, Any]]:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     # a connection kept open would go on reading a database file that has been replaced
     os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
-    with warnings.catch_warnings(), _quiet("mlflow", "alembic"):
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import mlflow
+        import mlflow  # sets its loggers' levels, so that they can only be silenced afterwards
 
         # mlflow keeps what was set in this variable too; None stands for its default
         path, uri = list(sys.path), os.environ.get("MLFLOW_TRACKING_URI")
         mlflow.set_tracking_uri(settings.mlflow_uri)
         try:
-            yield mlflow, mlflow.MlflowClient(settings.mlflow_uri, settings.mlflow_uri)
+            with _quiet("mlflow", "alembic"):
+                yield mlflow, mlflow.MlflowClient(settings.mlflow_uri, settings.mlflow_uri)
         finally:
             mlflow.set_tracking_uri(uri)
             sys.path[:] = path

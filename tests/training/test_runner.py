@@ -242,7 +242,8 @@ def test_tolerance_lets_a_job_without_competitor_ship(story):
     (report,) = story.run("toy-rule")
     assert report.status == "champion"
     (again,) = story.run("toy-rule")
-    assert again.status == "champion", "as good as the champion, on newer data"
+    assert again.status == "champion"
+    assert "as good as the champion (version 1)" in again.why
 
 
 def test_a_champion_that_cannot_be_measured_is_said_and_left_out(story, monkeypatch):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import models
 from models.popularity import Popularity
 from models.rules import Rules
 from nextbest.errors import ArtifactError, BadInput
@@ -200,6 +201,38 @@ def test_asking_an_empty_home_creates_nothing(tmp_path):
     with pytest.raises(BadInput, match="none yet, run: nextbest train all"):
         empty.show("rules")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_first_run_in_a_fresh_process_says_nothing(tmp_path):
+    script = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+import pandas as pd
+from models.rules import Rules
+from nextbest.settings import Settings
+from training._runs import Run
+from training.tracking import Registry
+registry, model = Registry(Settings(home=Path(sys.argv[1]))), Rules({})
+frame = pd.DataFrame({"points_total": [1.0]})
+now = datetime(2026, 1, 1, tzinfo=UTC)
+registry.log(Run("rules", now, {}, {}, {}, (frame, model.score(frame))), model)
+registry.promote("rules", 1, "first", now)
+"""
+    home, here = tmp_path / "home", tmp_path / "here"
+    here.mkdir()
+    root = str(Path(models.__path__[0]).parent)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")} | {"PYTHONPATH": root}
+    done = subprocess.run(
+        [sys.executable, "-W", "default", "-c", script, str(home)],
+        cwd=here,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(here.iterdir()) == []
 
 
 def test_it_is_quiet_and_puts_back_what_it_changed(registry, capfd, caplog):
