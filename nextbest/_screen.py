@@ -1,9 +1,11 @@
 """What people see: progress bars, tables, JSON."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import typer
@@ -20,16 +22,26 @@ from rich.table import Table
 
 from nextbest.progress import Progress as Report
 
-console = Console()
-errors = Console(stderr=True)
+PLAIN_WIDTH = 150
+"""Columns where the output is a file or a pipe: tables are not squeezed into eighty."""
+
+
+def _console(stderr: bool = False) -> Console:
+    found = Console(stderr=stderr)
+    return (
+        found if found.is_terminal or "COLUMNS" in os.environ else Console(stderr=stderr, width=PLAIN_WIDTH)
+    )
+
+
+console = _console()
+errors = _console(stderr=True)
 
 
 @contextmanager
 def progress() -> Iterator[Report]:
     """Yield a reporter that draws a bar for each stage; bars go to stderr, so that stdout stays data."""
-    columns = (
-        SpinnerColumn(), TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-    )  # fmt: skip
+    name = TextColumn("{task.description:<34}")
+    columns = (SpinnerColumn(), name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=errors) as bars:
         tasks: dict[str, Any] = {}
 
@@ -60,7 +72,24 @@ def table(title: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> N
 
 def facts(title: str, values: Mapping[str, Any]) -> None:
     """Print names and values as a table of two columns."""
-    table(title, ("what", "value"), ((k, v) for k, v in values.items() if v not in (None, "", {}, [])))
+    kept = ((k.replace("_", " "), _readable(v)) for k, v in values.items() if v not in (None, "", {}, [], ()))
+    table(title, ("what", "value"), kept)
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    if isinstance(value, bool) or value is None:
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_readable(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return "; ".join(_readable(v) for v in value)
+    return str(value)
 
 
 def say(text: str) -> None:

@@ -22,7 +22,9 @@ def show_reports(reports: Sequence["TrainingReport"]) -> None:
             rows.append((name, report.metric, "", "", "", "", f"{report.status}: {report.why}"))
             continue
         version = f" v{report.version}" if report.version else ""
-        rows.append((name, report.metric, *_cells(report.ours, report.metric), f"[bold]{report.status}[/]{version}"))
+        rows.append(
+            (name, report.metric, *_cells(report.ours, report.metric), f"[bold]{report.status}[/]{version}")
+        )
         named = [*report.baselines, *([report.champion] if report.champion else [])]
         rows.extend((f"  {other.name}", "", *_cells(other, report.metric), "") for other in named)
     screen.table("models against their baselines, on the hold-out", header, rows)
@@ -34,7 +36,9 @@ def show_reports(reports: Sequence["TrainingReport"]) -> None:
 def _cells(measured: "Measured", metric: str) -> tuple[str, str, str, str]:
     better = ""
     if measured.improvement is not None:
-        better = f"{measured.improvement:+.4f} {_interval(measured.improvement_low, measured.improvement_high)}"
+        better = (
+            f"{measured.improvement:+.4f} {_interval(measured.improvement_low, measured.improvement_high)}"
+        )
     also = ", ".join(
         f"{name} {value:.4f}" for name, value in measured.metrics.items()
         if name in OTHERS_SHOWN and name != metric and value is not None

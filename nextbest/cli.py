@@ -54,7 +54,8 @@ def read_settings(home: Path | None, now: str | None, **overrides: Any) -> Setti
 @contextmanager
 def door(show_bars: bool = True) -> Iterator[Progress]:
     """Turn expected errors into one line and exit code 2; draw progress bars unless told otherwise."""
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for chatty in ("alembic", "mlflow"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:
@@ -156,7 +157,9 @@ def events(
 
 @features_app.command()
 def build(
-    engine: Annotated[str, typer.Option(help="duckdb, or spark where one machine is outgrown.")] = "duckdb",
+    engine: Annotated[
+        Literal["duckdb", "spark"], typer.Option(help="duckdb, or spark where one machine is outgrown.")
+    ] = "duckdb",
     home: Home = None,
     now: Now = None,
     as_json: Json = False,
@@ -179,10 +182,9 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Fit, compare with the baselines and the champion, register; a winner becomes champion."""
-    from training.runner import train as run
-
     from nextbest._training import show_reports
     from training.base import Context
+    from training.runner import train as run
 
     with door() as report:
         settings = read_settings(home, now)

@@ -7,6 +7,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from nextbest._training import show_reports
 from nextbest.progress import Progress
 from nextbest.settings import Settings
 
+SOURCE = "complete-journey"
 JOBS = ("rfm", "value", "churn", "basket", "next-purchase")
 
 
@@ -23,8 +25,9 @@ def run(settings: Settings, households: int | None = None) -> None:
     """Run every step with a progress bar; raises NextbestError where a step cannot go on."""
     started = time.monotonic()
     screen.say(
-        "[bold]nextbest[/] on Complete Journey: 1.47 million lines of 2,469 households in 2017, moved by whole weeks so that "
-        f"they end today.\nEverything is kept in {settings.home}/ and nothing leaves this machine.\n"
+        "[bold]nextbest[/] on Complete Journey: 1.47 million lines of 2,469 households in 2017, moved by "
+        f"whole weeks so that they end today.\nEverything is kept in {settings.home}/; nothing leaves this "
+        "machine.\n"
     )
     now = settings.present()
     _learn(settings, now, households)
@@ -35,18 +38,16 @@ def run(settings: Settings, households: int | None = None) -> None:
 def _learn(settings: Settings, now: datetime, households: int | None) -> None:
     from features.build import build
     from features.events.ingest import ingest
+    from training.base import Context
     from training.runner import train
 
-    from training.base import Context
-
     with _step("1. events: validated, deduplicated, into the lake by day") as report:
-        options = {"households": households} if households else {}
-        taken = ingest(settings, "complete-journey", now=now, shift_to_today=True, progress=report, **options)
-    screen.facts("events", {"lines stored": taken.stored, "already there": taken.duplicates, "rejected": taken.rejected,
-                            "first": taken.first, "last": taken.last, "moved by weeks": taken.shift_weeks})  # fmt: skip
+        options: dict[str, Any] = {"households": households} if households else {}
+        taken = ingest(settings, SOURCE, now=now, shift_to_today=True, progress=report, **options)
+    screen.facts("events", asdict(taken))
     with _step("2. features: decayed counters, pairs, items, into Feast") as report:
         built = build(settings, now, progress=report)
-    screen.facts("features", vars(built) if hasattr(built, "__dict__") else {})
+    screen.facts("features", {"contacts": built.contacts, "rows": built.rows})
     with _step("3. models: fitted, compared with baselines on the last 30 days") as report:
         context = Context(settings, now, settings.seed, {}, report)
         reports = train(list(JOBS), context)
@@ -121,10 +122,10 @@ def _farewell(settings: Settings, seconds: float) -> None:
         f"[bold]Done[/] in {seconds / 60:.1f} minutes, {peak:.1f} GB at the peak, {disk:.0f} MB on disk "
         f"({datetime.now(UTC):%H:%M} UTC).\n\n"
         "Go on:\n"
-        f"  make serve                                  serve what was trained, then use the curls in README.md\n"
+        "  make serve      serve what was trained; README.md has a curl for each question\n"
         f"  .venv/bin/mlflow ui --backend-store-uri {settings.mlflow_uri}\n"
-        f"                                              runs, plots, model cards, champions\n"
-        f"  {program} models list                        champions and their metrics\n"
+        "                  runs, plots, model cards, champions\n"
+        f"  {program} models list\n"
         f"  {program} score recommendations --out next.parquet   everyone at once\n"
         f'  {program} ingest YOURS.csv --map contact_id=…        your own data (README, "Your own data")\n'
     )

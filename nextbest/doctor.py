@@ -95,7 +95,9 @@ def _models(settings: Settings) -> Iterator[Finding]:
     from training.tracking import Registry
 
     champions = {
-        row["name"].removeprefix("nextbest-"): row for row in Registry(settings).list() if row.get("champion")
+        row["model"].removeprefix("nextbest-"): row
+        for row in Registry(settings).list()
+        if row.get("champion")
     }
     for task in TASKS:
         if task in champions:
@@ -107,9 +109,9 @@ def _models(settings: Settings) -> Iterator[Finding]:
 
 
 def _rules(settings: Settings) -> Iterator[Finding]:
-    from features.points import load_rules
+    from features.points import Rules
 
-    rules = load_rules(settings.rules)
+    rules = Rules.load(settings.rules)
     yield Finding("rules", "ok", f"{len(rules.rules)} rules, thresholds: {', '.join(rules.thresholds)}")
 
 

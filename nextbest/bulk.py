@@ -1,0 +1,160 @@
+"""The service's answers for many contacts at once, into one Parquet file."""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nextbest.errors import BadInput, NotReady
+from nextbest.progress import Progress
+from nextbest.settings import Settings
+from serving.engine import Engine
+from serving.schemas import BestChannelRequest, PredictionsRequest, RecommendationsRequest
+
+CHUNK = 500
+"""Contacts answered and written at a time: memory does not grow with their number."""
+
+_TEXT, _NUMBER, _TIME = pa.string(), pa.float64(), pa.timestamp("us", "UTC")
+SCHEMAS = {
+    "recommendations": pa.schema(
+        {"contact_id": _TEXT, "rank": pa.int32(), "item_id": _TEXT, "score": _NUMBER, "probability": _NUMBER,
+         "reason": _TEXT, "source": _TEXT}
+    ),
+    "channels": pa.schema(
+        {"contact_id": _TEXT, "channel": _TEXT, "probability": _NUMBER, "expected_value": _NUMBER,
+         "send_at": _TIME, "source": _TEXT}
+    ),
+    "predictions": pa.schema(
+        {"contact_id": _TEXT, "task": _TEXT, "value": _NUMBER, "low": _NUMBER, "high": _NUMBER,
+         "percentile": _NUMBER, "band": _TEXT, "source": _TEXT}
+    ),
+}  # fmt: skip
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class BulkSummary:
+    """What was written."""
+
+    file: Path
+    contacts: int
+    rows: int
+    sources: dict[str, int]
+    """Source -> rows it gave."""
+
+
+def score(
+    settings: Settings, what: str, out: Path, contacts: Path | None, k: int, progress: Progress
+) -> BulkSummary:
+    """Answer `what` for the contacts of a file, or for everyone; the file appears whole or not at all.
+
+    Raises BadInput for a file without contact ids, NotReady where there is nobody to answer for.
+    """
+    ids = read_contacts(contacts) if contacts else _everyone(settings)
+    if not ids:
+        raise NotReady("nobody to score; run: nextbest ingest …, then nextbest features build")
+    engine = Engine(settings, settings.present)
+    try:
+        return _write(out, what, ids, _ANSWERS[what], engine, settings.present(), k, progress)
+    finally:
+        engine.close()
+
+
+def read_contacts(file: Path) -> list[str]:
+    """Return the distinct contact_id of a CSV or Parquet file, in order."""
+    if not file.exists():
+        raise BadInput(f"no file {file}; --contacts takes a CSV or Parquet file with a column contact_id")
+    frame = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file, dtype=str)
+    if "contact_id" not in frame.columns:
+        raise BadInput(f"{file} has no column contact_id; it has: {', '.join(map(str, frame.columns))}")
+    return list(dict.fromkeys(frame["contact_id"].dropna().astype(str)))
+
+
+def _everyone(settings: Settings) -> list[str]:
+    from features.tables import table_path
+
+    table = table_path(settings, "contact_lists")
+    if not table.exists():
+        raise NotReady("there are no features yet; run: nextbest features build")
+    return sorted(pq.read_table(table, columns=["contact_id"])["contact_id"].to_pylist())
+
+
+Answer = Callable[[Engine, Sequence[str], datetime, int], Iterator[dict[str, Any]]]
+
+
+def _write(
+    out: Path,
+    what: str,
+    ids: Sequence[str],
+    answer: Answer,
+    engine: Engine,
+    now: datetime,
+    k: int,
+    progress: Progress,
+) -> BulkSummary:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = out.with_name(f".{out.name}.{os.getpid()}")
+    rows, sources = 0, dict[str, int]()
+    try:
+        with pq.ParquetWriter(aside, SCHEMAS[what]) as writer:
+            for start in range(0, len(ids), CHUNK):
+                chunk = list(answer(engine, ids[start : start + CHUNK], now, k))
+                writer.write_table(pa.Table.from_pylist(chunk, schema=SCHEMAS[what]))
+                rows += len(chunk)
+                for row in chunk:
+                    sources[row["source"]] = sources.get(row["source"], 0) + 1
+                progress(f"score {what}", min(start + CHUNK, len(ids)), len(ids))
+        aside.replace(out)
+    finally:
+        aside.unlink(missing_ok=True)
+    return BulkSummary(out, len(ids), rows, sources)
+
+
+def _recommendations(engine: Engine, ids: Sequence[str], now: datetime, k: int) -> Iterator[dict[str, Any]]:
+    for contact_id in ids:
+        given = engine.answers.recommendations(RecommendationsRequest(contact_id=contact_id, k=k), now)
+        for rank, item in enumerate(given.items, 1):
+            yield {
+                "contact_id": contact_id, "rank": rank, "item_id": item.item_id, "score": item.score,
+                "probability": item.probability, "reason": json.dumps(item.reason.model_dump(), default=str),
+                "source": given.source,
+            }  # fmt: skip
+
+
+def _channels(engine: Engine, ids: Sequence[str], now: datetime, k: int) -> Iterator[dict[str, Any]]:
+    del k
+    for given in engine.answers.best_channel(BestChannelRequest(contact_ids=list(ids)), now).contacts:
+        best = next((c for c in given.channels if c.channel == given.best), None)
+        yield {
+            "contact_id": given.contact_id, "channel": given.best,
+            "probability": best.probability if best else None,
+            "expected_value": best.expected_value if best else None,
+            "send_at": given.send_at, "source": given.source,
+        }  # fmt: skip
+
+
+def _predictions(engine: Engine, ids: Sequence[str], now: datetime, k: int) -> Iterator[dict[str, Any]]:
+    del k
+    asked = PredictionsRequest(contact_ids=list(ids))
+    for contact in engine.answers.predictions(asked, now).contacts:
+        for task, given in contact.predictions.items():
+            # churn is a probability; the others are amounts
+            value = given.probability if task == "churn" else given.value
+            yield {
+                "contact_id": contact.contact_id, "task": task, "value": value, "low": given.low,
+                "high": given.high, "percentile": given.percentile, "band": given.band, "source": given.source,
+            }  # fmt: skip
+
+
+_ANSWERS: dict[str, Answer] = {
+    "recommendations": _recommendations,
+    "channels": _channels,
+    "predictions": _predictions,
+}
