@@ -3,9 +3,11 @@
 The only file that imports feast (seconds), and only when it is first used.
 """
 
+import os
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from string import Template
@@ -17,6 +19,7 @@ import yaml
 
 from features.errors import StoreUnavailable
 from features.state import LISTS_AS_OF, LISTS_AT, NAME_ARRAYS
+from features.tables import connected
 from nextbest.columns import ARRAY_COLUMNS, AS_OF, CONTACT_ID, COUNTER_COLUMNS, TIME_COLUMNS, TIMESTAMP
 from nextbest.errors import NotReady
 from nextbest.progress import Progress, silent
@@ -30,6 +33,8 @@ ONLINE_VIEWS = {
     "contact_lists": (LISTS_AS_OF, LISTS_AT, *ARRAY_COLUMNS),
 }
 """View that can be asked online -> its columns."""
+PROMETHEUS_FOLDERS = ("PROMETHEUS_MULTIPROCESS_DIR", "PROMETHEUS_MULTIPROC_DIR")
+BACKEND_LOCK = Lock()
 BATCH = 500
 """Contacts stored in one transaction: short enough not to hold up the readers."""
 
@@ -44,6 +49,7 @@ class Store:
 
     def apply(self) -> None:
         """Register entities, views and services; doing it again changes nothing."""
+        _import_feast()
         from features.feature_repo.definitions import repository
 
         self._settings.home.mkdir(parents=True, exist_ok=True)
@@ -73,8 +79,10 @@ class Store:
                 "spine_row": range(len(spine)),
             }
         )
-        job = self._feast.get_historical_features(entity_df=asked, features=self._service(service))
-        found = job.to_df().sort_values("spine_row").drop(columns="spine_row")
+        features = self._service(service)
+        with _backend_of_feast(self._settings.tables):
+            found = self._feast.get_historical_features(entity_df=asked, features=features).to_df()
+        found = found.sort_values("spine_row").drop(columns="spine_row")
         return found.rename(columns={"event_timestamp": TIMESTAMP}).set_axis(spine.index)
 
     def online(self, service: str, contact_ids: Sequence[str]) -> list[dict[str, Any] | None]:
@@ -93,19 +101,19 @@ class Store:
         return _rows(response.proto, contact_ids)
 
     def erase(self, contact_ids: Sequence[str]) -> None:
-        """Blank the contacts' online rows, on any online store; on SQLite the rows go altogether.
+        """Remove contacts from the online store: SQLite's rows altogether, other stores' rows are blanked.
 
         Feast has no call that deletes a row.
         """
-        if not contact_ids:
-            return
-        moment = pd.Timestamp(0, tz="UTC").as_unit("us")
-        blank = pd.DataFrame({CONTACT_ID: list(contact_ids), TIMESTAMP: moment})
-        for view, columns in ONLINE_VIEWS.items():
-            values = {name: [_blank(name)] * len(blank) for name in columns}
-            self._feast.write_to_online_store(view, blank.assign(**values))
-        if self._online_file.exists():
-            _delete(self._online_file, [f"nextbest_{view}" for view in ONLINE_VIEWS], list(contact_ids))
+        if contact_ids and self._online_file.exists():
+            _delete(self._online_file, [f"nextbest_{view}" for view in ONLINE_VIEWS], contact_ids)
+        elif contact_ids:
+            blank = pd.DataFrame(
+                {CONTACT_ID: list(contact_ids), TIMESTAMP: pd.Timestamp(0, tz="UTC").as_unit("us")}
+            )
+            for view, columns in ONLINE_VIEWS.items():
+                values = {name: [_blank(name)] * len(blank) for name in columns}
+                self._feast.write_to_online_store(view, blank.assign(**values))
 
     @property
     def _online_file(self) -> Path:
@@ -113,21 +121,20 @@ class Store:
 
     @cached_property
     def _feast(self) -> Any:
-        from feast import FeatureStore
-        from feast.repo_config import RepoConfig
-
+        feast = _import_feast()
         text = (REPOSITORY / "feature_store.yaml").read_text(encoding="utf-8")
         home = str(self._settings.home.resolve())
         config = yaml.safe_load(Template(text).substitute(NEXTBEST_HOME=home))
-        return FeatureStore(config=RepoConfig(**config, repo_path=REPOSITORY))
+        return feast.FeatureStore(config=feast.RepoConfig(**config, repo_path=REPOSITORY))
 
     def _service(self, name: str) -> Any:
         if name not in self._services:
-            from feast.errors import FeatureServiceNotFoundException
-
+            if not (self._settings.home / "registry.db").exists():
+                raise NotReady(f"no feature store in {self._settings.home}; run: nextbest features build")
+            not_found = _import_feast().errors.FeatureServiceNotFoundException
             try:
                 self._services[name] = self._feast.get_feature_service(name)
-            except FeatureServiceNotFoundException as error:
+            except not_found as error:
                 known = ", ".join(sorted(service.name for service in self._feast.list_feature_services()))
                 hint = f"known: {known}" if known else "run: nextbest features build"
                 raise NotReady(f"no feature service {name!r}; {hint}") from error
@@ -151,6 +158,40 @@ def _plain(value: Any) -> Any:
     return plain.val if kind.endswith("_list_val") else plain
 
 
+def _import_feast() -> Any:
+    """Import feast without what its import does to the process besides.
+
+    feast.metrics, which the first online read imports, switches prometheus_client to files in a temporary
+    folder, here and in every child process, unless that was imported before; other modules turn on all
+    deprecation warnings.
+    """
+    import prometheus_client.values  # noqa: F401 - decides on its mode when imported
+
+    found = {name: os.environ.get(name) for name in PROMETHEUS_FOLDERS}
+    with warnings.catch_warnings():
+        import feast
+        import feast.errors
+        import feast.metrics
+    for name, value in found.items():
+        if value is None:
+            os.environ.pop(name, None)
+    return feast
+
+
+@contextmanager
+def _backend_of_feast(spill: Path) -> Iterator[None]:
+    """Give Feast, which works in Ibis' default backend, one that is bounded and closed at the end."""
+    import ibis
+
+    with BACKEND_LOCK, connected(spill) as backend:
+        before = ibis.options.default_backend
+        ibis.set_backend(backend)
+        try:
+            yield
+        finally:
+            ibis.options.default_backend = before
+
+
 def _let_readers_pass(path: Path) -> None:
     """Keep readers of the SQLite file from waiting for a writer; the mode stays with the file."""
     with closing(sqlite3.connect(path)) as connection:
@@ -167,6 +208,7 @@ def _delete(path: Path, tables: Sequence[str], contact_ids: Sequence[str]) -> No
         for i in contact_ids
     ]
     with closing(sqlite3.connect(path, timeout=30)) as connection:
+        connection.execute("PRAGMA secure_delete = ON")
         for table in tables:
             connection.executemany(f'DELETE FROM "{table}" WHERE entity_key = ?', keys)  # noqa: S608 - our own names
         connection.commit()

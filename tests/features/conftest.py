@@ -102,18 +102,13 @@ def states(ready: Callable[..., Any], rules: Rules) -> Callable[..., dict[str, C
     return make
 
 
-@pytest.fixture
-def home(tmp_path: Any) -> Settings:
-    return Settings(home=tmp_path)
-
-
-@pytest.fixture
-def store_events(items: pd.DataFrame) -> Callable[..., None]:
+@pytest.fixture(scope="session")
+def put(items: pd.DataFrame) -> Callable[[Settings, Sequence[Event]], None]:
     """Put events and the items into the lake of a state folder."""
 
-    def put(settings: Settings, events: Sequence[Event]) -> None:
+    def into(settings: Settings, events: Sequence[Event]) -> None:
         lake = Lake(settings.lake)
         lake.write([pa.Table.from_pylist(list(events), schema=SCHEMA).to_pandas()])
         lake.write_items(items)
 
-    return put
+    return into
