@@ -8,11 +8,11 @@ import pyarrow as pa
 MEMORY = "1200MB"
 
 
-def connect(spill: Path) -> duckdb.DuckDBPyConnection:
-    """Return a connection that may use MEMORY and then the folder `spill`."""
+def connect(spill: Path, database: str = ":memory:") -> duckdb.DuckDBPyConnection:
+    """Return a connection that may use MEMORY and then the folder `spill`; tables go into `database`."""
     options = {"memory_limit": MEMORY, "temp_directory": str(spill), "preserve_insertion_order": "false"}
-    connection = duckdb.connect(config=options)
-    connection.execute("SET TimeZone = 'UTC'")
+    connection = duckdb.connect(database, config=options)
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
     return connection
 
 

@@ -32,8 +32,8 @@ REASON = "reason"
 KNOWN_EVENTS = frozenset((
     "page_viewed", "product_viewed", "product_clicked", "product_added", "product_removed", "cart_viewed",
     "checkout_started", "order_completed", "order_refunded", "products_searched", "form_submitted",
-    "message_sent", "message_delivered", "message_opened", "message_clicked", "message_bounced", "unsubscribed",
-    "recommendation_viewed", "recommendation_clicked",
+    "message_sent", "message_delivered", "message_opened", "message_clicked", "message_bounced",
+    "unsubscribed", "recommendation_viewed", "recommendation_clicked",
 ))  # fmt: skip
 """Names of the e-commerce and messaging specs; others are kept and counted."""
 EVENT_NAME = r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*"

@@ -35,8 +35,8 @@ class Chunk:
 
     events: pd.DataFrame
     """Canonical columns, any of them missing; others end in `properties`."""
-    raw: pd.DataFrame | None = None
-    """The same rows (same index) as the source has them, for the reject file; None: `events` are those."""
+    rows: Callable[[pd.Index], pd.DataFrame] | None = None
+    """Index values -> these rows as the source has them, for the reject file; None: `events` are those."""
     reasons: pd.Series | None = None
     """Why the importer could not read a row, "" where it could (same index); None: it could read all."""
 

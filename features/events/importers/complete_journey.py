@@ -47,7 +47,8 @@ _LINES = """
         '{"store_id":"' || t.store_id || '","retail_disc":' || t.retail_disc
             || ',"coupon_disc":' || t.coupon_disc
             || ',"coupon_match_disc":' || t.coupon_match_disc
-            || CASE WHEN t.quantity = 0 AND t.sales_value > 0 THEN ',"quantity":0' ELSE '' END || '}' AS properties
+            || CASE WHEN t.quantity = 0 AND t.sales_value > 0 THEN ',"quantity":0' ELSE '' END || '}'
+            AS properties
     FROM transactions t CROSS JOIN copies SEMI JOIN chosen USING (household_id)"""
 _CAMPAIGNS = """
     SELECT 'cj-campaign-' || c.campaign_id || '-' || c.household_id || copy, 'campaign_received',
