@@ -24,7 +24,7 @@ class Right(IntEnum):
 
 
 class Access:
-    """Checks keys and identity tokens; without keys configured everybody may do everything (loopback only)."""
+    """Checks keys and identity tokens; without keys everybody may do everything (loopback only)."""
 
     def __init__(self, settings: Settings) -> None:
         self._write = settings.write_key.get_secret_value().encode() if settings.write_key else None
@@ -75,7 +75,8 @@ class Access:
             raise Refused(
                 403,
                 "identity_token_needed",
-                "with the write key a contact_id needs identity_token: the hex HMAC-SHA256 of contact_id with the secret key",
+                "with the write key a contact_id needs identity_token: "
+                "the hex HMAC-SHA256 of contact_id with the secret key",
             )
         given = token.strip().lower().encode("utf-8", "surrogateescape")
         if self._secret is None or not hmac.compare_digest(given, self.token(contact_id).encode()):

@@ -1,4 +1,4 @@
-"""Consents, reach and timezone of the contacts: what the lake knows in memory, what the log knows on asking."""
+"""Consents, reach and timezone of the contacts: the lake's kept in memory, the log's read on asking."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,9 +34,9 @@ NOTHING = Record()
 class ContactBook:
     """Looks up contacts; `refresh` is called by a background thread.
 
-    `contacts()` and `words()` read the lake: CONTACT_COLUMNS, and (contact_id, channel, timestamp, event) of all
-    (un)subscriptions. `live_contacts(ids)` and `live_words(ids)` read the same out of the log since then: what was
-    said a moment ago counts. An unsubscription withdraws consent until a later subscription.
+    `contacts()` and `words()` read the lake: CONTACT_COLUMNS, and (contact_id, channel, timestamp, event) of
+    all (un)subscriptions. `live_contacts(ids)` and `live_words(ids)` read the same out of the log since then:
+    what was said a moment ago counts. An unsubscription withdraws consent until a later subscription.
     """
 
     def __init__(

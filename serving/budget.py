@@ -1,4 +1,4 @@
-"""Time for the learned models: work runs aside for at most so long, and what keeps overrunning is left alone."""
+"""Time for the learned models: work runs aside for at most so long; what keeps overrunning is left alone."""
 
 import threading
 import time
@@ -30,8 +30,8 @@ class _Record:
 class Budget:
     """Runs steps in helper threads so that a slow one can be left behind.
 
-    A thread that overruns cannot be killed, so after `patience` overruns in a row a step rests for `rest_seconds`:
-    otherwise a hanging model would take every thread there is.
+    A thread that overruns cannot be killed, so after `patience` overruns in a row a step rests for
+    `rest_seconds`: otherwise a hanging model would take every thread there is.
     """
 
     def __init__(self, threads: int = 4, patience: int = 3, rest_seconds: float = 10.0) -> None:

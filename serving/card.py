@@ -18,8 +18,8 @@ from serving.schemas import TASKS, Affinity, AsOf, ContactCard, Engagement, Rule
 
 DAY = 86_400.0
 AFFINITIES = 10
-STAGES = ((1.5, "active"), (3.0, "cooling"), (math.inf, "lapsed"))
-"""Days since the last order over the usual gap -> lifecycle stage of somebody with two orders or more."""
+COOLING, LAPSED = (1.5, 14.0), (3.0, 45.0)
+"""Since the last order, of somebody with two or more: times the usual gap, and days; both must be over."""
 LAPSED_DAYS = 90.0
 """Days after which somebody with one order only has lapsed."""
 
@@ -55,7 +55,7 @@ class Cards:
         )
 
     def _segment(self, person: Person, frame: pd.DataFrame) -> Segment | None:
-        """Return the segment now and the one just after the last order: since then only recency has moved it."""
+        """Return the segment now and the one right after the last order."""
         try:
             loaded = self._parts.champion("rfm")
         except Skipped:
@@ -90,10 +90,12 @@ def stage(person: Person) -> str:
     orders = features.get("orders_total", 0.0)
     if orders <= 0:
         return "visitor"
-    over = features.get("recency_over_gap", math.nan)
+    over, days = features.get("recency_over_gap", math.nan), features.get("recency_days", math.inf)
     if orders < 2 or math.isnan(over):
-        return "new" if features.get("recency_days", math.inf) < LAPSED_DAYS else "lapsed"
-    return next(name for most, name in STAGES if over <= most)
+        return "new" if days < LAPSED_DAYS else "lapsed"
+    if over > LAPSED[0] and days > LAPSED[1]:
+        return "lapsed"
+    return "cooling" if over > COOLING[0] and days > COOLING[1] else "active"
 
 
 def _engagement(person: Person, now: datetime) -> Engagement:

@@ -52,8 +52,8 @@ class _Slot:
 class Champions:
     """Polls the registry in a thread of its own; `get` only reads a reference.
 
-    A version is loaded through models.artifact (checksums), asked a golden question, and only then takes the place
-    of the one before. Whatever goes wrong on the way, the old one goes on answering and `status` says why.
+    A version is loaded through models.artifact (checksums), asked a golden question, and only then takes the
+    place of the one before. Whatever goes wrong on the way, the old one goes on answering; `status` says why.
     """
 
     def __init__(self, settings: Settings, golden: Mapping[str, Callable[[Any], None]] = GOLDEN) -> None:

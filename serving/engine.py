@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
+from features.erase import erase
 from features.events.lake import Lake
 from features.events.log import EventLog
 from features.items import items_at
@@ -47,7 +48,7 @@ class Engine:
         self.access = Access(settings)
         self.champions = Champions(settings).start()
         self.log = EventLog(settings.event_log_url)
-        self.decisions = DecisionSink(self.log.record_decision)
+        self.decisions = DecisionSink(self.log.record_decisions)
         self.shelf = Shelf(self._load_items, self._items_stamp, self._warm)
         self.book = _book(settings, self.log)
         self._budget = Budget()
@@ -87,12 +88,12 @@ class Engine:
         return found
 
     def erase(self, contact_id: str) -> bool:
-        """Erase a contact from log, lake, feature tables and online store; tell whether there was anything."""
-        from features.erase import erase
-
-        erased = erase(self.settings, [contact_id])
+        """Erase a contact from log, lake, feature tables and online store; tell if there was anything."""
+        lake = Lake(self.settings.lake)
+        lake.write_identities(self.log.identities())  # or visits linked a moment ago would stay
+        erased = lake.erase([contact_id]) + self.log.erase([contact_id]) + erase(self.settings, [contact_id])
         self._refresh()
-        return bool(erased)
+        return erased > 0
 
     def close(self) -> None:
         """Write what is queued and stop the background."""

@@ -1,4 +1,4 @@
-"""Starting the service: in the foreground for the command line, in the background for the demo and the tests."""
+"""Starting the service: in the foreground for the command line, in the background for demo and tests."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def serve(settings: Settings) -> None:
 
 @contextmanager
 def start_background(settings: Settings, log_file: Path) -> Iterator[str]:
-    """Yield the base URL once the service is ready, and stop it afterwards. Raises NotReady naming the log."""
+    """Yield the base URL once the service is ready; stop it afterwards. Raises NotReady naming the log."""
     check_binding(settings)
     log_file.parent.mkdir(parents=True, exist_ok=True)
     with log_file.open("ab") as output:

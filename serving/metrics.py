@@ -25,7 +25,7 @@ class Metrics:
             buckets=BUCKETS, registry=self._registry,
         )  # fmt: skip
         self.answers = Counter(
-            "nextbest_answers", "Answers by route, who gave them, and why the first choice did not (none: it did).",
+            "nextbest_answers", "Answers by route, who gave them, and why not the first choice.",
             ("route", "source", "fallback"), registry=self._registry,
         )  # fmt: skip
         self._champions = Gauge(
@@ -33,7 +33,7 @@ class Metrics:
             registry=self._registry, multiprocess_mode="livemax",
         )  # fmt: skip
         self._faults = Gauge(
-            "nextbest_champion_fault", "1 where a newer champion or the registry could not be taken.", ("task",),
+            "nextbest_champion_fault", "1 where the champion could not be taken.", ("task",),
             registry=self._registry, multiprocess_mode="livemax",
         )  # fmt: skip
         self._decisions = Gauge(

@@ -55,7 +55,7 @@ def document(calls: Sequence[Call], version: str) -> dict[str, Any]:
         "info": {
             "title": "nextbest",
             "version": version,
-            "description": "What every contact will buy next, whether they are leaving, and how to reach them.",
+            "description": "What contacts will buy next, whether they are leaving, and how to reach them.",
         },
         "paths": paths,
         "components": {

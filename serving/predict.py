@@ -179,7 +179,8 @@ class PredictionLadders:
             spend, worth = _number(one["expected_spend"]), _number(one["order_value"])
             if spend is not None and worth is not None:
                 given[row] = {
-                    "value": spend, "low": float(one["orders_low"]) * worth, "high": float(one["orders_high"]) * worth,
+                    "value": spend, "low": float(one["orders_low"]) * worth,
+                    "high": float(one["orders_high"]) * worth,
                     "source": "value", "model_version": version, "horizon_days": horizon,
                 }  # fmt: skip
         return given
@@ -211,7 +212,7 @@ class PredictionLadders:
         }
 
     def _rates(self, rows: _Rows, wanted: list[int], counter: str) -> list[tuple[int, float, dict[str, Any]]]:
-        """Return what a contact's decayed count promises for the horizon: count * ln 2 / 90 days * horizon."""
+        """Return what a decayed count promises for the horizon: count * ln 2 / 90 days * horizon."""
         days = self._parts.settings.churn_horizon_days
         rest = {"source": "own_rate", "model_version": None, "horizon_days": days}
         found = []

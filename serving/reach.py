@@ -1,7 +1,6 @@
 """The best channel of each contact: learned policy, own rates, configured default; never a forbidden one."""
 
 import logging
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +16,7 @@ from models.permission import blocked_by, most_in_a_week, next_allowed
 from nextbest.settings import ChannelSettings
 from serving.book import Record
 from serving.budget import Deadline, Skipped
+from serving.decisions import new_id
 from serving.parts import Parts
 from serving.people import Person
 from serving.recommend import MODEL_FAILED
@@ -157,7 +157,7 @@ class ChannelLadder:
             channels=shown,
             send_at=None if best is None else self._send_at(best, record, asked.at or now),
             propensity=propensity,
-            decision_id=uuid.uuid4().hex,
+            decision_id=new_id(),
             source=source,
             model_version=given.version,
             fallback=fallback,
@@ -240,7 +240,7 @@ def _by_contact(frame: pd.DataFrame) -> dict[str, Rows]:
 
 
 def _beta(channels: Sequence[RankedChannel]) -> tuple[Floats, Floats]:
-    """Return the Betas whose mean is the probability and whose 90 % interval is about as wide as the one shown."""
+    """Return the Betas with the probability as mean and a 90 % interval about as wide as the one shown."""
     mean = np.clip([channel.probability for channel in channels], 1e-4, 1 - 1e-4)
     spread = np.array([channel.interval[1] - channel.interval[0] for channel in channels]) / (2 * 1.645)
     weight = np.clip(mean * (1 - mean) / np.maximum(spread, 1e-6) ** 2 - 1, 1.0, 1e6)

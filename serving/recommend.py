@@ -2,7 +2,6 @@
 
 import logging
 import math
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +15,7 @@ from models.eligibility import eligible
 from models.frequency import Frequency
 from models.popularity import Popularity, PopularityConfig
 from serving.budget import Deadline, Skipped
+from serving.decisions import new_id
 from serving.parts import Parts
 from serving.people import Person
 from serving.schemas import AsOf, ItemReason, Recommendations, RecommendationsRequest, RecommendedItem
@@ -164,7 +164,7 @@ class RecommendationLadder:
         own = sum(item in ask.catalogue.index for item in ask.person.view.repeat_items)
         if not own:
             raise Skipped(ask.person.trouble or "no_history")
-        return _Given(FREQUENCY.recommend(ask.person.view, ask.catalogue, own))
+        return _Given(FREQUENCY.recommend(ask.person.view, ask.catalogue, min(own, _plenty(ask))))
 
     def _popularity(self, model: Popularity, ask: _Ask, context: Sequence[str]) -> _Given:
         return _Given(model.recommend(ask.person.view, ask.sellable, _plenty(ask), context))
@@ -172,12 +172,7 @@ class RecommendationLadder:
     def _pick(self, ask: _Ask, ranking: Ranking, first: bool) -> bool:
         """Add what may be shown; tell whether that was anything."""
         asked, before = ask.asked, len(ask.picked)
-        keep = eligible(
-            ranking.item_ids, ask.person.view, ask.catalogue,
-            exclude=asked.exclude_ids, cart=asked.item_ids, placement=asked.placement, category=asked.category,
-        )  # fmt: skip
-        keep = [place for place in keep if ranking.item_ids[place] not in ask.taken]
-        keep = keep[: 4 * asked.k]
+        keep = self._eligible(ask, ranking)
         probabilities = self._probabilities(ask, ranking, keep)
         ceiling = ask.picked[-1].score if ask.picked else math.inf
         shift = max(float(ranking.scores[keep[0]]) - ceiling, 0.0) if keep else 0.0
@@ -190,6 +185,22 @@ class RecommendationLadder:
                 break
         self._fill_from_later(ask)
         return len(ask.picked) > before
+
+    @staticmethod
+    def _eligible(ask: _Ask, ranking: Ranking) -> list[int]:
+        """Return the places of new items that may be shown; looks no further than there is need."""
+        asked, keep = ask.asked, list[int]()
+        step = 2 * asked.k + 10
+        for start in range(0, len(ranking), step):
+            ids = ranking.item_ids[start : start + step]
+            may = eligible(
+                ids, ask.person.view, ask.catalogue, exclude=asked.exclude_ids, cart=asked.item_ids,
+                placement=asked.placement, category=asked.category,
+            )  # fmt: skip
+            keep += [start + place for place in may if ids[place] not in ask.taken]
+            if len(keep) >= 2 * asked.k:
+                break
+        return keep
 
     @staticmethod
     def _place(ask: _Ask, item: _Pick) -> None:
@@ -209,7 +220,7 @@ class RecommendationLadder:
         ask.later.clear()
 
     def _probabilities(self, ask: _Ask, ranking: Ranking, keep: Sequence[int]) -> list[float]:
-        """Return P(bought within the horizon): the model's, or the estimate of the shopper's and the shop's rates."""
+        """Return P(bought within the horizon): the model's, or the shelf's estimate."""
         if ranking.probabilities is not None:
             given = np.clip(np.nan_to_num(ranking.probabilities[keep]), 0.0, 1.0)
             return [float(value) for value in given]
@@ -229,7 +240,7 @@ class RecommendationLadder:
         source, version, fallback = given
         items = _falling(picked)
         result = Recommendations(
-            recommendation_id=uuid.uuid4().hex,
+            recommendation_id=new_id(),
             items=items,
             source=source,
             model_version=version,
@@ -254,14 +265,14 @@ def _plenty(ask: _Ask) -> int:
 
 
 def _share_of_a_category(asked: RecommendationsRequest) -> int:
-    """Return how many items of one category may stand together; no limit where the page is about one thing."""
+    """Return how many items of a category may stand together; no limit where the page is about one thing."""
     if asked.category is not None or asked.placement not in ("home", "email", "trending"):
         return asked.k
     return max(3, -(-asked.k // 3))
 
 
 def _falling(picked: Sequence[_Pick]) -> list[RecommendedItem]:
-    """Return the items with scores that never rise: what was held back for its category comes later, not lower."""
+    """Return the items with scores that never rise: what was held back for its category comes later."""
     items, least = [], math.inf
     for pick in picked:
         least = min(least, pick.score)

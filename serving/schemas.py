@@ -54,7 +54,7 @@ class RecommendationsRequest(Request):
     contact_id: Id | None = None
     anonymous_id: Id | None = None
     identity_token: Annotated[str, Field(max_length=200)] | None = None
-    """HMAC-SHA256 (hex) of contact_id with the secret key; needed with the write key where contact_id is given."""
+    """HMAC-SHA256 (hex) of contact_id with the secret key; contact_id needs it with the write key."""
     placement: Placement = "home"
     item_ids: Annotated[list[Id], Field(max_length=100), Unique] = []
     """The page's product, or what is in the cart."""
@@ -117,7 +117,7 @@ class ItemReason(Answer):
 
 
 class RecommendedItem(Answer):
-    """One item; `probability` is that of buying it within the horizon, an estimate where no learned model answered."""
+    """One item; `probability`: of buying it within the horizon; an estimate where no model answered."""
 
     item_id: str
     score: float
@@ -206,7 +206,7 @@ class BestChannel(Answer):
 
 
 class Driver(Answer):
-    """A feature that moved a prediction: `contribution` in log-odds where a learned model gave it, above zero: raises it."""
+    """A feature that moved a prediction: `contribution` in log-odds where a learned model gave it."""
 
     feature: str
     value: float | None
@@ -246,7 +246,7 @@ class Predictions(Answer):
 
 
 class Segment(Answer):
-    """RFM segment now, the one right after the last order (since then only recency has moved it), and the classes."""
+    """RFM segment and classes now, and the segment after the last order: since then only recency moves it."""
 
     name: str
     before: str

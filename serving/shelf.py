@@ -37,8 +37,8 @@ class Shelf:
     """Holds the catalogue; `refresh` is called by a background thread, everything else by requests.
 
     `load(now)` returns the items' frame and how many contacts there are, or None where nothing is built yet;
-    `stamp()` returns what changes when it would return something else. `warm` runs on a new catalogue before it is
-    shown, so that no request pays for what is computed once.
+    `stamp()` returns what changes when it would return something else. `warm` runs on a new catalogue before
+    it is shown, so that no request pays for what is computed once.
     """
 
     def __init__(
@@ -96,8 +96,8 @@ class Shelf:
     ) -> list[float]:
         """Return P(buys the item within so many days) from rates alone, for where no model says.
 
-        1 - exp(-rate * days), the rate being the greater of the contact's own (repeat_90d * ln 2 / 90) and the
-        shop's (sold_90d * ln 2 / 90 / contacts), the latter times the rule's lift where one speaks for the item.
+        1 - exp(-rate * days), the rate being the greater of the contact's own (repeat_90d * ln 2 / 90) and
+        the shop's (sold_90d * ln 2 / 90 / contacts), the latter times the rule's lift where there is one.
         """
         held = self._held
         assert held is not None, "asked before catalogue() gave one"  # noqa: S101

@@ -1,4 +1,4 @@
-"""The ASGI app: routes, bodies, keys, errors and measurements; what the answers say is decided in serving.answers."""
+"""The ASGI app: routes, bodies, keys, errors and measurements; serving.answers decides what is said."""
 
 import logging
 import time
@@ -122,12 +122,12 @@ def _contact_id(http: Http) -> str:
 
 ENDPOINTS = (
     Endpoint(
-        Call("POST", "/v1/recommendations", "What somebody will buy next, ranked for a page.", Recommendations,
+        Call("POST", "/v1/recommendations", "What somebody will buy next.", Recommendations,
              RecommendationsRequest, Right.WRITE, PAGE_BYTES),
         recommendations,
     ),
     Endpoint(
-        Call("POST", "/v1/bought-together", "What goes together in a basket, with its evidence.", BoughtTogether,
+        Call("POST", "/v1/bought-together", "What goes together in a basket.", BoughtTogether,
              BoughtTogetherRequest, Right.WRITE, PAGE_BYTES),
         bought_together,
     ),
@@ -147,7 +147,7 @@ ENDPOINTS = (
         contact_card, aside=True,
     ),
     Endpoint(
-        Call("DELETE", "/v1/contacts/{contact_id:path}", "Erase a contact everywhere.", Erased, right=Right.SECRET,
+        Call("DELETE", "/v1/contacts/{contact_id:path}", "Erase a contact.", Erased, right=Right.SECRET,
              also=(400,)),
         erase, aside=True,
     ),

