@@ -2,7 +2,7 @@
 
 Ingest, features and training as the product does them, in a folder that is thrown away (or `--home`, one
 that was built before). Hold-out: orders in the 30 days from 2017-12-01, contacts with an order before. Peers,
-learned on the same cuts: BG/NBD, recency against own cadence, and plain days since the last order (ranks only).
+learned on the same cuts: BG/NBD, recency against own cadence, and days since the last order (ranks only).
 """
 
 import tempfile

@@ -1,0 +1,91 @@
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.permission import blocked_by, in_quiet_hours, most_in_a_week, next_allowed, zone_of
+from nextbest.settings import ChannelSettings
+
+EMAIL = ChannelSettings(quiet_from=21, quiet_to=8, weekly_cap=2)
+
+
+@pytest.mark.parametrize(
+    ("known", "reasons"),
+    [
+        ({"consent": True, "reachable": True}, []),
+        ({"consent": False, "reachable": True}, ["no_consent"]),
+        ({"consent": None, "reachable": True}, ["consent_unknown"]),
+        ({"consent": None, "reachable": None, "unknown_consent": "allow"}, []),
+        ({"consent": True, "reachable": False}, ["not_reachable"]),
+        ({"consent": True, "reachable": None, "unknown_reach": "deny"}, ["reach_unknown"]),
+        ({"consent": True, "reachable": True, "sent_week": 2.0}, ["weekly_cap"]),
+        ({"consent": True, "reachable": True, "local_hour": 23}, ["quiet_hours"]),
+        (
+            {"consent": False, "reachable": False, "sent_week": 9.0, "local_hour": 3},
+            ["no_consent", "not_reachable", "weekly_cap", "quiet_hours"],
+        ),
+    ],
+)
+def test_everything_that_forbids_is_named(known, reasons):
+    assert blocked_by(EMAIL, **known) == reasons
+
+
+def test_a_refusal_outweighs_what_is_allowed_when_unknown():
+    assert blocked_by(EMAIL, consent=False, reachable=True, unknown_consent="allow") == ["no_consent"]
+
+
+def test_a_cap_of_nothing_forbids_always():
+    assert blocked_by(ChannelSettings(weekly_cap=0), consent=True, reachable=True) == ["weekly_cap"]
+
+
+@given(st.lists(st.floats(0, 40), max_size=12))
+def test_the_bound_never_counts_less_than_was_sent(ages):
+    decayed = sum(2 ** (-age / 7) for age in ages)
+    bound = most_in_a_week(decayed, min(ages, default=float("nan")))
+    assert bound >= sum(age < 7 for age in ages)
+
+
+def test_the_bound_is_exact_where_it_must_be():
+    assert most_in_a_week(0.0) == 0
+    assert most_in_a_week(2 ** (-6.9 / 7), 6.9) == 1
+    assert most_in_a_week(3.0, 7.0) == 0
+    assert most_in_a_week(2.0, 0.0) >= 2
+
+
+def test_quiet_hours_span_midnight_or_not():
+    assert [hour for hour in range(24) if in_quiet_hours(hour, 21, 8)] == [*range(8), 21, 22, 23]
+    assert [hour for hour in range(24) if in_quiet_hours(hour, 1, 4)] == [1, 2, 3]
+    assert not any(in_quiet_hours(hour, 8, 8) for hour in range(24))
+
+
+def test_the_night_is_waited_out_in_the_contacts_own_zone():
+    late = datetime(2026, 1, 10, 21, 30, tzinfo=UTC)  # 22:30 in Berlin
+    assert next_allowed(late, "Europe/Berlin", 21, 8) == datetime(2026, 1, 11, 7, 0, tzinfo=UTC)
+    assert next_allowed(late, "America/New_York", 21, 8) == late
+    early = datetime(2026, 1, 10, 4, 0, tzinfo=UTC)  # 05:00 in Berlin
+    assert next_allowed(early, "Europe/Berlin", 21, 8) == datetime(2026, 1, 10, 7, 0, tzinfo=UTC)
+
+
+def test_an_unknown_zone_is_utc_and_said():
+    now = datetime(2026, 1, 10, 22, 0, tzinfo=UTC)
+    assert next_allowed(now, "Mars/Olympus", 21, 8) == datetime(2026, 1, 11, 8, 0, tzinfo=UTC)
+    assert zone_of("Mars/Olympus")[1] == "unknown timezone 'Mars/Olympus': UTC"
+    assert zone_of("../../etc/passwd")[1] is not None
+    assert zone_of(None)[1] == "no timezone recorded: UTC"
+    assert zone_of("Europe/Berlin")[1] is None
+
+
+@given(
+    st.datetimes(datetime(2024, 1, 1), datetime(2027, 12, 31)),
+    st.sampled_from(["Europe/Berlin", "America/New_York", "Asia/Kolkata", "Pacific/Auckland", None]),
+    st.integers(0, 23),
+    st.integers(0, 23),
+)
+def test_the_moment_is_allowed_and_within_a_day(moment, zone, quiet_from, quiet_to):
+    now = moment.replace(tzinfo=UTC)
+    at = next_allowed(now, zone, quiet_from, quiet_to)
+    local = at.astimezone(ZoneInfo(zone or "UTC"))
+    assert not in_quiet_hours(local.hour, quiet_from, quiet_to)
+    assert now <= at <= now + timedelta(hours=25)
