@@ -149,7 +149,8 @@ def _predictions(engine: Engine, ids: Sequence[str], now: datetime, k: int) -> I
             value = given.probability if task == "churn" else given.value
             yield {
                 "contact_id": contact.contact_id, "task": task, "value": value, "low": given.low,
-                "high": given.high, "percentile": given.percentile, "band": given.band, "source": given.source,
+                "high": given.high, "percentile": given.percentile, "band": given.band,
+                "source": given.source,
             }  # fmt: skip
 
 
