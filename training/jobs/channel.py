@@ -22,6 +22,7 @@ from nextbest.columns import CHANNEL, CHANNELS, CONTACT_FEATURES, CONTACT_ID, TI
 from nextbest.errors import BadInput, NotReady
 from training import plots
 from training._message_log import COUNTERS, RESPONSE_DAYS, MessageLog, contact_counters, message_log
+from training._options import whole
 from training._snapshots import contacts_seen
 from training.base import Context, Evaluation
 from training.metrics import expected_calibration_error, log_loss, roc_auc
@@ -174,7 +175,15 @@ def _recorded(context: Context) -> MessageLog:
     def features(spine: pd.DataFrame) -> pd.DataFrame:
         return contact_frame(context.settings, "best_channel", spine)
 
-    return _some(message_log(events, channels, context.now.timestamp(), features, _most(context)))
+    return _some(
+        message_log(
+            events,
+            channels,
+            context.now.timestamp(),
+            features,
+            whole(context, "messages", MOST_MESSAGES, LEAST_MESSAGES),
+        )
+    )
 
 
 def _simulated(context: Context) -> MessageLog:
@@ -200,20 +209,21 @@ def _simulated(context: Context) -> MessageLog:
         return real.drop(columns=list(counted)).join(counted)
 
     channels = [c for c in CHANNELS if (events[CHANNEL] == c).any()]
-    return _some(message_log(events, channels, until.timestamp(), features, _most(context)))
+    return _some(
+        message_log(
+            events,
+            channels,
+            until.timestamp(),
+            features,
+            whole(context, "messages", MOST_MESSAGES, LEAST_MESSAGES),
+        )
+    )
 
 
 def _some(found: MessageLog) -> MessageLog:
     if not len(found.log):
         raise NotReady(f"no message is older than {RESPONSE_DAYS:.0f} days: no outcome is known yet")
     return found
-
-
-def _most(context: Context) -> int:
-    text = context.options.get("messages", str(MOST_MESSAGES))
-    if not text.isdigit() or int(text) < LEAST_MESSAGES:
-        raise BadInput(f"messages is {text!r}; it must be a whole number from {LEAST_MESSAGES}")
-    return int(text)
 
 
 def _moment(seconds: float) -> datetime:

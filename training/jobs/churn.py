@@ -15,8 +15,9 @@ from models.churn import Churn, ChurnConfig, ChurnHistory
 from models.recency import Recency
 from models.rfm import SEGMENT_NAMES, Rfm
 from models.value import Value, ValueConfig
-from nextbest.errors import BadInput, NotReady
+from nextbest.errors import NotReady
 from training import plots
+from training._options import positive, whole
 from training._snapshots import Snapshots, snapshots, split_of
 from training.base import Context, Evaluation
 from training.metrics import brier, expected_calibration_error, lift_at, log_loss, roc_auc
@@ -36,7 +37,7 @@ class ChurnData:
     """The latest of the training cuts."""
     later: Snapshots
     holdout: Snapshots
-    horizon_days: int
+    config: ChurnConfig
 
     @property
     def history(self) -> ChurnHistory:
@@ -70,29 +71,27 @@ class ChurnJob:
 
     def prepare(self, context: Context) -> ChurnData:
         """Take the snapshots: cuts whose labels end by the calibration cut, that cut, the hold-out's."""
-        days = _whole(context, "horizon_days", context.settings.churn_horizon_days)
+        days = whole(context, "horizon_days", context.settings.churn_horizon_days)
+        config = _config(context, days)
         split = split_of(context, days)
         horizon = timedelta(days=days)
-        step = timedelta(days=_whole(context, "every_days", EVERY_DAYS))
-        cuts = [split.cut - 2 * horizon - i * step for i in range(_whole(context, "cuts", CUTS))]
+        step = timedelta(days=whole(context, "every_days", EVERY_DAYS))
+        cuts = [split.cut - 2 * horizon - i * step for i in range(whole(context, "cuts", CUTS))]
         later = split.cut - horizon
         every = snapshots(context, "churn", [*cuts, later, split.cut], days)
         return ChurnData(
-            split, every.at(cuts), every.at(cuts[:1]), every.at([later]), every.at([split.cut]), days
+            split, every.at(cuts), every.at(cuts[:1]), every.at([later]), every.at([split.cut]), config
         )
 
     def fit(self, data: ChurnData, context: Context) -> Churn:
         """Learn the trees and their calibration."""
-        chosen = {"leaves": int, "rounds": int, "learning_rate": float}
-        given = {key: kind(context.options[key]) for key, kind in chosen.items() if key in context.options}
-        config = ChurnConfig(horizon_days=float(data.horizon_days), **given)
-        return Churn.learn(data.history, config, context.seed, context.progress)
+        return Churn.learn(data.history, data.config, context.seed, context.progress)
 
     def baselines(self, data: ChurnData, context: Context) -> Mapping[str, Any]:
         """Return BG/NBD and recency against own cadence, first what ranks better on the calibration cut."""
         found: dict[str, Any] = {}
         try:
-            config = ValueConfig(horizon_days=float(data.horizon_days))
+            config = ValueConfig(horizon_days=data.config.horizon_days)
             value = Value.learn(data.latest.frame, config)
             found["bgnbd"] = BgNbdChurn.learn(data.latest.frame, value)
         except NotReady as error:
@@ -159,7 +158,7 @@ class ChurnJob:
         moments = data.train.frame["timestamp"]
         return {
             **data.split.facts(),
-            "horizon_days": data.horizon_days,
+            "horizon_days": data.config.horizon_days,
             "training_cuts": int(moments.nunique()),
             "first_training_cut": moments.min().isoformat(),
             "last_training_cut": moments.max().isoformat(),
@@ -186,8 +185,10 @@ def _rates(table: pd.DataFrame, key: str) -> pd.DataFrame:
     )
 
 
-def _whole(context: Context, key: str, default: int) -> int:
-    text = context.options.get(key, str(default))
-    if not text.isdigit() or not int(text):
-        raise BadInput(f"{key} is {text!r}; it must be a whole number above 0")
-    return int(text)
+def _config(context: Context, days: int) -> ChurnConfig:
+    return ChurnConfig(
+        horizon_days=float(days),
+        leaves=whole(context, "leaves", ChurnConfig.leaves, least=2),
+        rounds=whole(context, "rounds", ChurnConfig.rounds),
+        learning_rate=positive(context, "learning_rate", ChurnConfig.learning_rate),
+    )

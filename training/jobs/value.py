@@ -11,6 +11,7 @@ from models._pyfunc import predict
 from models.rate import Rate
 from models.value import Value, ValueConfig
 from training import plots
+from training._options import whole
 from training._snapshots import Snapshots, snapshots, split_of
 from training.base import Context, Evaluation
 from training.metrics import mean_absolute_error, mean_of
@@ -47,7 +48,7 @@ class ValueJob:
 
     def prepare(self, context: Context) -> ValueData:
         """Read the contacts at the cut."""
-        days = int(context.options.get("horizon_days", context.settings.churn_horizon_days))
+        days = whole(context, "horizon_days", context.settings.churn_horizon_days)
         split = split_of(context, days)
         return ValueData(split, snapshots(context, "value", [split.cut], days), days)
 
