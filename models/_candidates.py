@@ -1,0 +1,245 @@
+"""Which items the ranker looks at for a shopper, and what it sees of each: in training as in serving."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models._shelf import Rows, Shelf, shelf_of
+from models.base import Floats, Shopper
+from models.basket import Basket, Neighbours, latest
+from models.catalogue import Catalogue
+from models.popularity import best_in_categories, category_weights
+from models.sequence import SequenceModel, top
+
+DAY = 86_400.0
+LN2 = float(np.log(2.0))
+CATEGORIES = 5
+"""Categories of the shopper that are looked into."""
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """How many items each generator offers at most."""
+
+    personal: int = 150
+    sequence: int = 100
+    neighbours: int = 100
+    recent: int = 12
+    """Recent and viewed items whose neighbours are looked up."""
+    popular: int = 20
+    category: int = 40
+    trending: int = 10
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Items to rank, as parallel arrays but for `personal`; rows rise."""
+
+    rows: Rows
+    """Catalogue rows."""
+    place: Rows
+    """Place in the personal list, -1: never bought, or not among those kept."""
+    sequence: Floats
+    """Log-probability by the sequence model; NaN where it does not know the item or the shopper."""
+    basket: Floats
+    """Sum of the scores of the rules that speak for it; 0: none."""
+    rule: Rows
+    """The rule that speaks for it most, a number of the basket model; -1: none."""
+    personal: Rows
+    """Catalogue rows of the whole personal list, -1 for what the catalogue lacks."""
+    in_context: bool
+    """Whether the rules go from the page or the cart, not from what was seen and bought last."""
+
+
+class Generators:
+    """The candidate models tied to one catalogue: their item numbers become its rows."""
+
+    def __init__(
+        self, catalogue: Catalogue, sequence: SequenceModel | None, basket: Basket | None, amounts: Amounts
+    ) -> None:
+        self.catalogue, self.sequence, self.basket, self.amounts = catalogue, sequence, basket, amounts
+        self.shelf = shelf_of(catalogue)
+        self._sequence_rows = self.shelf.rows_of([] if sequence is None else sequence.item_ids.tolist())
+        self._basket_rows = self.shelf.rows_of([] if basket is None else basket.item_ids.tolist())
+        self._sequence_number = np.full(len(catalogue), -1, dtype=np.int64)
+        known = self._sequence_rows >= 0
+        self._sequence_number[self._sequence_rows[known]] = np.flatnonzero(known)
+        popular = self.shelf.by("sold_30d")[: amounts.popular]
+        self._anyone = np.concatenate([popular, self.shelf.by("trend")[: amounts.trending]])
+
+    def candidates(self, shopper: Shopper, context: Sequence[str]) -> Candidates:
+        """Merge what the generators offer, each item once."""
+        amounts = self.amounts
+        personal = self.shelf.rows_of(shopper.repeat_items)
+        scores = self._sequence_scores(shopper, context)
+        likely = _NONE if scores is None else self._sequence_rows[top(scores, amounts.sequence)]
+        speaking, spoken_for = self._neighbours(shopper, context)
+        weights = category_weights(self.shelf, shopper, context, CATEGORIES)
+        category = best_in_categories(self.shelf, weights, amounts.category, "sold_30d")
+        rows = np.unique(
+            np.concatenate([personal[: amounts.personal], likely, spoken_for, category, self._anyone])
+        )
+        rows = rows[rows >= 0]
+        number = self._sequence_number[rows]
+        return Candidates(
+            rows,
+            _spread(rows, personal, np.arange(len(personal)), -1),
+            np.full(len(rows), np.nan) if scores is None else np.where(number >= 0, scores[number], np.nan),
+            _spread(rows, spoken_for, speaking.scores, 0.0),
+            _spread(rows, spoken_for, speaking.rules, -1),
+            personal,
+            len(context) > 0,
+        )
+
+    def _sequence_scores(self, shopper: Shopper, context: Sequence[str]) -> Floats | None:
+        if self.sequence is None:
+            return None
+        scores = self.sequence.scores([*reversed(shopper.recent_items), *context])
+        return None if scores is None else scores.astype(np.float64)
+
+    def _neighbours(self, shopper: Shopper, context: Sequence[str]) -> tuple[Neighbours, Rows]:
+        if self.basket is None:
+            return Neighbours(_NONE, np.empty(0), _NONE), _NONE
+        given = context or latest(shopper, self.amounts.recent)
+        found = self.basket.gather(given, self.amounts.neighbours)
+        return found, self._basket_rows[found.numbers]
+
+
+_NONE = np.empty(0, dtype=np.int64)
+
+
+def _spread(rows: Rows, at: Rows, values: npt.NDArray[Any], otherwise: float) -> npt.NDArray[Any]:
+    """Return the values that lie at rows `at`, for each of `rows` (which rise)."""
+    out = np.full(len(rows), otherwise, dtype=values.dtype)
+    if len(rows):
+        place = np.minimum(np.searchsorted(rows, at), len(rows) - 1)
+        there = rows[place] == at
+        out[place[there]] = values[there]
+    return out
+
+
+FEATURES = (
+    "repeat_30d", "repeat_90d", "repeat_365d", "repeat_count",
+    "per_order_30d", "per_order_90d", "per_order_365d", "per_order",
+    "days_since_last", "days_since_first", "own_gap", "over_own_gap", "over_cadence", "over_order_gap",
+    "expected_since", "in_last_order", "recent_place", "viewed_days",
+    "category_share", "category_loyalty", "category_days", "category_expected",
+    "share_7d", "share_30d", "share_90d", "share_365d", "trend", "repurchase_rate", "cadence_days",
+    "buyers", "price", "price_ratio", "days_on_sale", "days_unsold",
+    "sequence", "sequence_best", "basket", "basket_best", "in_context",
+    "orders_30d", "orders_90d", "orders_total", "lines_per_order", "order_gap_days", "recency_days",
+    "recency_over_gap", "items_bought",
+)  # fmt: skip
+"""What the ranker sees of a candidate, in the order of the matrix's columns."""
+
+
+def matrix(shopper: Shopper, catalogue: Catalogue, found: Candidates) -> Floats:
+    """Return (candidates, FEATURES), NaN where unknown."""
+    shelf, rows = shelf_of(catalogue), found.rows
+    columns = {
+        **_personal(shopper, found),
+        **_category(shopper, shelf, found),
+        **_item(shopper, shelf, rows),
+        "sequence": found.sequence,
+        "sequence_best": found.sequence
+        - (np.nanmax(found.sequence) if np.isfinite(found.sequence).any() else 0),
+        "basket": found.basket,
+        "basket_best": found.basket / max(found.basket.max(initial=0.0), 1e-9),
+        "in_context": (found.rule >= 0) & found.in_context,
+    }
+    with np.errstate(divide="ignore", invalid="ignore"):
+        since = columns["days_since_last"]
+        columns["over_cadence"] = since / shelf.cadence_days[rows]
+    out = np.empty((len(rows), len(FEATURES)))
+    for position, name in enumerate(FEATURES):
+        out[:, position] = columns[name] if name in columns else shopper.features.get(name, np.nan)
+    return out
+
+
+def _personal(shopper: Shopper, found: Candidates) -> dict[str, Floats]:
+    place, bought = found.place, found.place >= 0
+    features = shopper.features
+
+    def pick(values: Floats, otherwise: float) -> Floats:
+        if not len(values):
+            return np.full(len(place), otherwise)
+        return np.where(bought, np.asarray(values, dtype=np.float64)[place], otherwise)
+
+    counts = {name: pick(getattr(shopper, name), 0.0) for name in _COUNTS}
+    since = (shopper.now - pick(shopper.repeat_last, np.nan)) / DAY
+    span = pick(shopper.repeat_last - shopper.repeat_first, np.nan) / DAY
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gap = np.where(span > 0, span / (counts["repeat_count"] - 1.0), np.nan)
+        rate = counts["repeat_90d"] * (LN2 / 90.0)
+        last = float(shopper.recent_times[0]) if len(shopper.recent_times) else np.nan
+        return {
+            **counts,
+            "per_order_30d": counts["repeat_30d"] / _at_least(features.get("orders_30d")),
+            "per_order_90d": counts["repeat_90d"] / _at_least(features.get("orders_90d")),
+            "per_order_365d": counts["repeat_365d"] / _at_least(features.get("orders_365d")),
+            "per_order": counts["repeat_count"] / _at_least(features.get("orders_total")),
+            "days_since_last": since,
+            "days_since_first": (shopper.now - pick(shopper.repeat_first, np.nan)) / DAY,
+            "own_gap": gap,
+            "over_own_gap": since / gap,
+            "over_order_gap": since / _at_least(features.get("order_gap_days"), 1e-3),
+            "expected_since": rate * since,
+            "in_last_order": (pick(shopper.repeat_last, -np.inf) >= last).astype(np.float64),
+            "items_bought": np.full(len(place), float(len(shopper.repeat_items))),
+        }
+
+
+_COUNTS = ("repeat_30d", "repeat_90d", "repeat_365d", "repeat_count")
+
+
+def _at_least(value: float | None, least: float = 1e-6) -> float:
+    return max(value, least) if value is not None and value == value else float("nan")
+
+
+def _category(shopper: Shopper, shelf: Shelf, found: Candidates) -> dict[str, Floats]:
+    """What the shopper buys in the candidate's category, and how long ago anything of it."""
+    size = len(shelf.category_names)
+    codes = shelf.category_codes[found.rows]
+    known = found.personal >= 0
+    bought = shelf.category_codes[found.personal[known]]
+    weights = np.bincount(bought, np.asarray(shopper.repeat_90d)[known], size)
+    last = np.full(size, -np.inf)
+    np.maximum.at(last, bought, np.asarray(shopper.repeat_last)[known])
+    days = (shopper.now - last[codes]) / DAY
+    days[~np.isfinite(days)] = np.nan
+    own = np.zeros(len(codes))
+    if known.any():
+        own = np.where(found.place >= 0, np.asarray(shopper.repeat_90d)[found.place], 0.0)
+    return {
+        "category_share": weights[codes] / max(weights.sum(), 1e-12),
+        "category_loyalty": own / np.maximum(weights[codes], 1e-12),
+        "category_days": days,
+        "category_expected": weights[codes] * (LN2 / 90.0) * days,
+    }
+
+
+def _item(shopper: Shopper, shelf: Shelf, rows: Rows) -> dict[str, Floats]:
+    catalogue, statistics = shelf.catalogue, shelf.catalogue.statistics
+    spent, lines = shopper.features.get("spend_365d", np.nan), shopper.features.get("lines_365d", np.nan)
+    usual = spent / lines if lines and lines > 0 else np.nan
+    shares = {f"share_{days}d": shelf.share(f"sold_{days}d")[rows] for days in (7, 30, 90, 365)}
+    recent = {item: place for place, item in reversed(list(enumerate(shopper.recent_items)))}
+    viewed = dict(zip(reversed(shopper.viewed_items), reversed(shopper.viewed_times), strict=True))
+    ids = catalogue.item_ids[rows]
+    return {
+        **shares,
+        "trend": shelf.trend[rows],
+        "repurchase_rate": shelf.repurchase_rate[rows],
+        "cadence_days": shelf.cadence_days[rows],
+        "buyers": statistics["buyers"][rows],
+        "price": catalogue.prices[rows],
+        "price_ratio": catalogue.prices[rows] / usual,
+        "days_on_sale": (shopper.now - statistics["first_sold"][rows]) / DAY,
+        "days_unsold": (shopper.now - statistics["last_sold"][rows]) / DAY,
+        "recent_place": np.array([recent.get(item, np.nan) for item in ids], dtype=np.float64),
+        "viewed_days": (shopper.now - np.array([viewed.get(item, np.nan) for item in ids], dtype=float))
+        / DAY,
+    }
