@@ -73,7 +73,7 @@ def test_events_between_two_moments_both_included(tmp_path: Path) -> None:
     assert sorted(table.event_id.execute()) == ["c-1", "c-2", "c-3"]
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_split_order_and_repetition_gives_the_same_lake(data: st.DataObject, tmp_path: Path) -> None:
     frame = rows(9)

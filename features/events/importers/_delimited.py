@@ -91,10 +91,9 @@ def _decodes(source: Path, encoding: str) -> bool:
 
 
 def _bytes(source: Path) -> BinaryIO:
-    raw = source.open("rb")
-    zipped = raw.read(2) == b"\x1f\x8b"
-    raw.seek(0)
-    return cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if zipped else raw
+    with source.open("rb") as raw:
+        zipped = raw.read(2) == b"\x1f\x8b"
+    return cast(BinaryIO, gzip.open(source)) if zipped else source.open("rb")
 
 
 def _text(source: Path, encoding: str) -> TextIO:
@@ -130,6 +129,7 @@ class _Records:
             yield line
 
     def __iter__(self) -> Iterator[list[str]]:
+        self._held.clear()
         while True:
             reader = csv.reader(self._lines, delimiter=self._delimiter)
             try:

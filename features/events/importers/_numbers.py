@@ -3,7 +3,7 @@
 import duckdb
 
 _CORE = r"(?:^[-+(]?[.,])?\d[\d.,''\s\x{00a0}\x{202f}]*"
-_SIGN = r"(?:\p{Sc}|[A-Za-z]{2,3}[.$]?|[A-Z]\$)?"
+_SIGN = r"(?:\p{Sc}|[A-Z]{1,2}\$|[A-Z]{3}|kr|Kr|Rs|Fr|zł|Kč|lei)?[.]?"
 _NUMBER = rf"^[(]?[-+]?\s*{_SIGN}\s*[-+]?\s*{_CORE}(?:[eE][-+]?\d+)?\s*{_SIGN}\s*[-)]?$"
 _OPEN = r"^[1-9]\d{0,2}[.,]\d{3}$"
 """Could be thousands or a fraction: only other values of the file can tell."""
