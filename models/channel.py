@@ -15,6 +15,7 @@ import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.special import ndtri
 
 from models._calibration import Calibration
 from models._channel_trees import FEATURES, ChannelConfig, Trees, boost, inputs_of
@@ -32,6 +33,8 @@ from nextbest.errors import BadInput, NotReady
 from nextbest.progress import Progress, silent
 
 Policy = Literal["learned", "rates", "best_arm"]
+RISK = 0.05
+"""Of choosing by contact where one channel for all is as good, over all policies tried (Bonferroni)."""
 
 
 class Channel:
@@ -213,7 +216,8 @@ class Channel:
             return policy_weights(chosen == late.sent, late.propensity)
 
         one = weights("best_arm")
-        sure = [p for p in options if surely_better(weights(p), one, late.responses, seed)]
+        level = 1 - RISK / len(options)
+        sure = [p for p in options if surely_better(weights(p), one, late.responses, seed, level)]
         return max(sure, key=lambda p: policy_value(weights(p), late.responses), default="best_arm")
 
     def _by_likelihood(self, late: ChannelLog, options: list[Policy]) -> Policy:
@@ -224,9 +228,9 @@ class Channel:
             p = np.clip(self.estimate(late.states, policy).probability[rows, late.sent], 1e-9, 1 - 1e-9)
             return np.where(late.responses > 0, np.log(p), np.log1p(-p))
 
-        one = likelihood("best_arm")
+        one, z = likelihood("best_arm"), ndtri(1 - RISK / len(options))
         gains = {policy: likelihood(policy) - one for policy in options}
-        sure = [p for p, g in gains.items() if g.mean() > 1.645 * g.std() / np.sqrt(len(g))]
+        sure = [p for p, g in gains.items() if g.mean() > z * g.std() / np.sqrt(len(g))]
         return max(sure, key=lambda p: float(gains[p].mean()), default="best_arm")
 
 
