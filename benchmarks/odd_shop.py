@@ -15,13 +15,14 @@ MAPPING = (
 )
 """What `--map` takes for this file."""
 
+DAYS = 730
 _GROUPS = ("Tee & Kaffee", "Gebäck", "Käse", "Getränke", "Süßes", "Haushalt", "Körperpflege")
 
 
 def simulated_lines(lines: int, seed: int = 7) -> pd.DataFrame:
     """Return `lines` simulated order lines with the faults real exports have.
 
-    Contacts have tastes (three groups of seven) and a cadence of their own, so that there is something to learn.
+    Contacts have tastes, an activity and a lifetime of their own, so that there is something to learn.
     About 2 % of lines are refunds, 8 % lack a customer, 1 % are exact duplicates, .2 % are junk.
     """
     rng = np.random.default_rng(seed)
@@ -38,9 +39,9 @@ def simulated_lines(lines: int, seed: int = 7) -> pd.DataFrame:
 
     activity = rng.gamma(1.2, 1.0, contacts)
     who = rng.choice(contacts, orders, p=activity / activity.sum())
-    start = rng.uniform(0, 500, contacts)
-    length = rng.uniform(40, 700, contacts)
-    day = np.minimum(start[who] + rng.uniform(0, 1, orders) * length[who], 729)
+    start = rng.uniform(0, 600, contacts)
+    end = np.minimum(start + rng.exponential(400, contacts), DAYS)
+    day = start[who] + rng.uniform(size=orders) * (end - start)[who]
     order_of = np.repeat(np.arange(orders), per_order)[:lines]
     buyer = who[order_of]
     chosen_group = (rng.uniform(size=len(buyer))[:, None] > np.cumsum(taste[buyer], axis=1)).sum(axis=1)
