@@ -22,7 +22,7 @@ from nextbest.columns import CHANNEL, CHANNELS, CONTACT_FEATURES, CONTACT_ID, TI
 from nextbest.errors import BadInput, NotReady
 from training import plots
 from training._message_log import COUNTERS, RESPONSE_DAYS, MessageLog, contact_counters, message_log
-from training._options import whole
+from training._numbers import whole
 from training._snapshots import contacts_seen
 from training.base import Context, Evaluation
 from training.metrics import expected_calibration_error, log_loss, roc_auc

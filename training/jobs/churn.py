@@ -17,7 +17,7 @@ from models.rfm import SEGMENT_NAMES, Rfm
 from models.value import Value, ValueConfig
 from nextbest.errors import NotReady
 from training import plots
-from training._options import positive, whole
+from training._numbers import positive, whole
 from training._snapshots import Snapshots, snapshots, split_of
 from training.base import Context, Evaluation
 from training.metrics import brier, expected_calibration_error, lift_at, log_loss, roc_auc

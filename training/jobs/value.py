@@ -11,7 +11,7 @@ from models._pyfunc import predict
 from models.rate import Rate
 from models.value import Value, ValueConfig
 from training import plots
-from training._options import whole
+from training._numbers import whole
 from training._snapshots import Snapshots, snapshots, split_of
 from training.base import Context, Evaluation
 from training.metrics import mean_absolute_error, mean_of
