@@ -10,6 +10,8 @@ from nextbest.columns import CONTACT_COLUMNS, EVENT_COLUMNS, IDENTITY_COLUMNS, I
 
 TEXT = pd.StringDtype("pyarrow")
 TIME = "datetime64[us, UTC]"
+_DTYPES: dict[str, Any] = {"string": TEXT, "double": "float64", "bool": object}
+"""Arrow type -> pandas type; what is not here is a time."""
 
 _ARROW_TIME = pa.timestamp("us", tz="UTC")
 _TYPES = {
@@ -52,15 +54,21 @@ def coerce(frame: pd.DataFrame, table: str) -> tuple[pd.DataFrame, pd.Series]:
     columns: dict[str, pd.Series] = {}
     reasons = pd.Series("", index=frame.index, dtype=object)
     for field in SCHEMAS[table]:
-        raw = frame[field.name] if field.name in frame else pd.Series(None, index=frame.index, dtype=TEXT)
-        value = _as_type(raw, field.type)
-        lost = raw.notna() & value.isna() & (raw.astype(str) != "" if raw.dtype == object else True)
-        if field.type != pa.string() and lost.any():
-            what = {"double": "a number", "bool": "true or false"}.get(str(field.type), "an ISO 8601 time")
-            said = field.name + " '" + raw[lost].astype(str).str.slice(0, 60) + f"' is not {what}"
-            reasons[lost] = reasons[lost].where(reasons[lost] == "", reasons[lost] + "; ") + said
-        columns[field.name] = value
+        if field.name not in frame or (raw := frame[field.name]).isna().all():
+            columns[field.name] = pd.Series(None, index=frame.index, dtype=_DTYPES.get(str(field.type), TIME))
+            continue
+        columns[field.name] = value = _as_type(raw, field.type)
+        if field.type != pa.string():
+            lost = value.isna() & raw.notna() & (raw != "")
+            if lost.any():
+                said = _unreadable(field, raw[lost])
+                reasons[lost] = reasons[lost].where(reasons[lost] == "", reasons[lost] + "; ") + said
     return pd.DataFrame(columns, index=frame.index), reasons
+
+
+def _unreadable(field: pa.Field, values: pd.Series) -> pd.Series:
+    what = {"double": "a number", "bool": "true or false"}.get(str(field.type), "an ISO 8601 time")
+    return field.name + " '" + values.astype(str).str.slice(0, 60) + f"' is not {what}"
 
 
 def _as_type(raw: pd.Series, kind: pa.DataType) -> pd.Series:

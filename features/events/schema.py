@@ -44,7 +44,7 @@ def validate_events(frame: pd.DataFrame, now: datetime) -> tuple[pd.DataFrame, p
     """Split raw event rows into canonical good ones and rejects (the row as it came, and `reason`).
 
     Missing optional columns become null, unknown ones move into `properties`, a missing received_at is `now`.
-    Both results keep the index of the input.
+    Both results keep the index of the input, which must be unique.
     """
     typed, reasons = coerce(_fold_unknown(frame), "events")
     typed[RECEIVED_AT] = typed[RECEIVED_AT].fillna(pd.Timestamp(now))
