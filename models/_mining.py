@@ -43,7 +43,8 @@ def mine(
 
     `confidence`: the least of rules with one antecedent, then of rules with two; those are not looked for
     where only one is given. Columns: a, b (-1 where the antecedent is one item; else a < b), consequent (all
-    numbers into baskets.item_ids), baskets, antecedent_baskets, consequent_baskets; sorted by b, a, consequent.
+    numbers into baskets.item_ids), baskets, antecedent_baskets, consequent_baskets; sorted by b, a,
+    consequent.
     """
     total, items = len(baskets), len(baskets.item_ids)
     matrix = incidence(baskets.basket, baskets.item, total, items)

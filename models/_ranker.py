@@ -1,6 +1,6 @@
 """What the ranker learns from - moments, and the rows made of them - and how its boosters are trained."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import lightgbm as lgb
@@ -63,9 +63,9 @@ class Moment:
 class RankingData:
     """What next_purchase learns from; `then` generators know nothing of what comes after the moments."""
 
-    ranking: Sequence[Moment]
+    ranking: Iterable[Moment]
     """Moments whose next orders are ranked."""
-    chances: Sequence[Moment]
+    chances: Iterable[Moment]
     """Moments whose horizons have passed before `later`."""
     later: Moment
     """The moment calibration looks at."""
@@ -95,7 +95,7 @@ class RowMaker:
 
     def of(
         self,
-        moments: Sequence[Moment],
+        moments: Iterable[Moment],
         wanted: Callable[[Moment], Sequence[Collection[str]]],
         carts: float,
         every: bool = False,
@@ -114,7 +114,7 @@ class RowMaker:
                 part = self._one(generators, shopper, items, carts, whole) if items or every else None
                 if part is not None and len(part[1]) and (every or part[1].any()):
                     parts.append(part)
-            self._progress("candidates", done + 1, len(moments))
+            self._progress("candidates: moments", done + 1, 0)
         features = [part[0] for part in parts] or [np.empty((0, len(FEATURES)), dtype=np.float32)]
         labels = np.concatenate([np.empty(0), *(part[1] for part in parts)])
         groups = np.array([len(part[1]) for part in parts], dtype=np.int64)

@@ -35,11 +35,19 @@ class Shelf:
 
     catalogue: Catalogue
     _orders: dict[str, Rows] = field(default_factory=dict)
+    _shares: dict[str, Floats] = field(default_factory=dict)
 
     def statistic(self, column: str) -> Floats:
         """Return an item statistic or the trend, 0 where unknown."""
         values = self.trend if column == "trend" else self.catalogue.statistics[column]
         return np.nan_to_num(values, nan=0.0)
+
+    def share(self, column: str) -> Floats:
+        """Return each item's part of a statistic's sum over all items."""
+        if column not in self._shares:
+            values = self.statistic(column)
+            self._shares[column] = values / max(float(values.sum()), 1e-300)
+        return self._shares[column]
 
     def by(self, column: str, category: str | None = None) -> Rows:
         """Return the rows by falling statistic, those of one category if given; equal ones by item_id."""

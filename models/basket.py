@@ -7,7 +7,7 @@ not outrank one seen three hundred.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar, Self
@@ -16,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models._mining import Baskets, Ints, mine
+from models._mining import Baskets as Baskets
+from models._mining import Ints
+from models._mining import mine as mine
 from models._shelf import shelf_of
 from models.base import Floats, Ranking, Reason, Rule, Shopper
 from models.catalogue import Catalogue
@@ -63,6 +65,18 @@ def confidence_low(baskets: npt.ArrayLike, antecedent_baskets: npt.ArrayLike, z:
     p = np.asarray(baskets, dtype=np.float64) / n
     spread = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return np.asarray((p + z * z / (2 * n) - spread) / (1 + z * z / n), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Items that others speak for, best first: numbers, sums of scores, the strongest rule of each."""
+
+    numbers: Ints
+    scores: Floats
+    rules: Ints
+
+
+_COUNTS = ("baskets", "antecedent_baskets", "consequent_baskets")
 
 
 class Basket:
@@ -120,58 +134,46 @@ class Basket:
         return [self._rule(row) for row in best.values()]
 
     def neighbours(self, item_ids: Sequence[str], k: int) -> tuple[list[str], Floats]:
-        """Return the k items that the given ones speak for most: the sum of their rules' scores."""
-        numbers, scores = self.neighbour_numbers(item_ids, k)
-        return [str(item) for item in self.item_ids[numbers]], scores
+        """Return the k items that the given ones speak for most, and how much."""
+        found = self.gather(item_ids, k)
+        return [str(item) for item in self.item_ids[found.numbers]], found.scores
 
-    def neighbour_numbers(
-        self, item_ids: Sequence[str], k: int, weights: Sequence[float] | None = None
-    ) -> tuple[Ints, Floats]:
-        """Return the same as numbers into `item_ids`; `weights` say how much each given item counts."""
-        spans, given = [], []
-        for place, item in enumerate(item_ids):
-            span = self._span.get((self._number.get(item, -1), -1))
-            if span is not None:
-                spans.append(span)
-                given.append(1.0 if weights is None else float(weights[place]))
+    def gather(self, item_ids: Sequence[str], k: int) -> "Neighbours":
+        """Return the same as numbers into `item_ids`, each with the rule that speaks for it most."""
+        known = {self._number.get(item, -1) for item in item_ids}
+        spans = [self._span[number, -1] for number in sorted(known) if (number, -1) in self._span]
+        none = np.empty(0, dtype=np.int64)
         if not spans:
-            return np.empty(0, dtype=np.int64), np.empty(0)
+            return Neighbours(none, np.empty(0), none)
         rows = np.concatenate([np.arange(*span) for span in spans])
-        scores = self._score[rows] * np.repeat(given, [stop - start for start, stop in spans])
-        numbers, inverse = np.unique(self._consequent[rows], return_inverse=True)
-        sums = np.bincount(inverse, scores)
-        sums[np.isin(numbers, [self._number.get(item, -1) for item in item_ids])] = -1.0
-        first = np.lexsort((numbers, -sums))[:k]
+        rows = rows[np.lexsort((-self._score[rows], self._consequent[rows]))]
+        consequent = self._consequent[rows]
+        starts = np.flatnonzero(np.r_[True, consequent[1:] != consequent[:-1]])
+        sums = np.add.reduceat(self._score[rows], starts)
+        sums[np.isin(consequent[starts], list(known))] = -1.0
+        first = np.lexsort((consequent[starts], -sums))[:k]
         first = first[sums[first] > 0]
-        return numbers[first], sums[first]
+        return Neighbours(consequent[starts[first]], sums[first], rows[starts[first]])
 
     def recommend(
         self, shopper: Shopper, catalogue: Catalogue, k: int, context: Sequence[str] = ()
     ) -> Ranking:
-        """Return what goes with the context, or with what the shopper bought last where there is none."""
-        given = [*context] or [
-            *dict.fromkeys([*shopper.viewed_items[:RECENT], *shopper.recent_items[:RECENT]])
-        ]
-        items, scores = self.neighbours(given, 2 * k)
+        """Return what goes with the context; without one, with what the shopper saw and bought last."""
+        found = self.gather(context or latest(shopper, RECENT), 2 * k)
+        items = [str(item) for item in self.item_ids[found.numbers]]
         keep = np.flatnonzero(shelf_of(catalogue).rows_of(items) >= 0)[:k]
-        kept = [items[place] for place in keep]
-        return Ranking(kept, scores[keep], [self.reason(item, given) for item in kept], self.kind)
+        reasons = [self.reason(int(found.rules[place])) for place in keep]
+        return Ranking([items[place] for place in keep], found.scores[keep], reasons, self.kind)
 
-    def reason(self, item: str, given: Sequence[str]) -> Reason:
-        """Say which of the given items speaks for this one most, and how."""
-        rule = self._best_single(item, given)
-        if rule is None:
-            return Reason("bought_together")
-        return Reason("bought_together", {"item_id": rule.antecedent[0], "lift": round(rule.lift, 2)})
+    def reason(self, rule: int) -> Reason:
+        """Say what the rule of that number (as in `Neighbours.rules`) rests on."""
+        together, of_a, of_c = (int(self._columns[name][rule]) for name in _COUNTS)
+        lift = together * self.total / (of_a * of_c)
+        return Reason("bought_together", {"item_id": self.antecedent(rule), "lift": round(lift, 2)})
 
-    def _best_single(self, item: str, given: Sequence[str]) -> Rule | None:
-        number, best = self._number.get(item, -1), -1
-        for other in given:
-            start, stop = self._span.get((self._number.get(other, -1), -1), (0, 0))
-            found = np.flatnonzero(self._consequent[start:stop] == number).tolist()
-            if found and (best < 0 or self._score[start + found[0]] > self._score[best]):
-                best = start + found[0]
-        return None if best < 0 else self._rule(best)
+    def antecedent(self, rule: int) -> str:
+        """Return the (first) item a rule goes from."""
+        return str(self.item_ids[self._columns["a"][rule]])
 
     def _rows(self, item_ids: Sequence[str]) -> Ints:
         """Return the rules whose antecedent lies in item_ids and whose consequent does not."""
@@ -186,27 +188,13 @@ class Basket:
     def _rule(self, row: int) -> Rule:
         rule = {name: int(values[row]) for name, values in self._columns.items()}
         antecedent = tuple(str(self.item_ids[rule[name]]) for name in ("a", "b") if rule[name] >= 0)
-        together, a, c = (
-            rule["baskets"],
-            rule["antecedent_baskets"],
-            rule["consequent_baskets"],
-        )
-        n = self.total
-        confidence = together / a
+        together, a, c = (rule[name] for name in _COUNTS)
+        n, confidence = self.total, together / a
         return Rule(
             antecedent, str(self.item_ids[rule["consequent"]]), together, a, c, n,
             support=together / n, confidence=confidence, lift=confidence / (c / n),
             leverage=together / n - a / n * c / n,
         )  # fmt: skip
-
-    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return rules for rows of `request`, `item_ids` (a JSON list): ten a row, best first."""
-        out = [
-            _rule_row(str(request), rank, rule)
-            for request, items in zip(frame["request"], frame["item_ids"], strict=True)
-            for rank, rule in enumerate(self.bought_together(json.loads(items), 10), start=1)
-        ]
-        return pd.DataFrame(out, columns=[*RULE_COLUMNS]).astype(RULE_COLUMNS)
 
     def save(self, folder: Path) -> None:
         """Write basket.json, items.parquet and rules.parquet."""
@@ -225,23 +213,6 @@ class Basket:
         )
 
 
-RULE_COLUMNS: Mapping[str, str] = {
-    "request": "object", "rank": "float64", "antecedent": "object", "consequent": "object",
-    "baskets": "float64", "support": "float64", "confidence": "float64", "lift": "float64",
-    "leverage": "float64",
-}  # fmt: skip
-
-
-def _rule_row(
-    request: str, rank: int, rule: Rule
-) -> tuple[str, float, str, str, float, float, float, float, float]:
-    antecedent = json.dumps(list(rule.antecedent))
-    return (
-        request, float(rank), antecedent, rule.consequent, float(rule.baskets),
-        rule.support, rule.confidence, rule.lift, rule.leverage,
-    )  # fmt: skip
-
-
 def _spans(a: Ints, b: Ints) -> dict[tuple[int, int], tuple[int, int]]:
     """Map antecedent (a, b) to where its rules begin and end; rules of one antecedent lie together."""
     if not len(a):
@@ -251,3 +222,8 @@ def _spans(a: Ints, b: Ints) -> dict[tuple[int, int], tuple[int, int]]:
     return {
         (int(x), int(y)): (int(s), int(e)) for x, y, s, e in zip(a[first], b[first], first, stop, strict=True)
     }
+
+
+def latest(shopper: Shopper, most: int) -> list[str]:
+    """Return the items seen last and bought last, `most` of each."""
+    return list(dict.fromkeys([*shopper.viewed_items[:most], *shopper.recent_items[:most]]))

@@ -49,7 +49,8 @@ class Popularity:
         """Return the k most popular items; `category` is topped up with the most popular of all."""
         shelf = shelf_of(catalogue)
         if self.config.variant == "trending":
-            return _ranking(shelf, shelf.by("trend")[:k], shelf.trend, "trending_in", self.source)
+            rows = shelf.by("trend")[:k]
+            return _ranking(shelf, rows, shelf.trend[rows], "trending_in", self.source)
         if self.config.variant == "category":
             weights = category_weights(shelf, shopper, context, self.config.categories)
             if weights:
@@ -62,20 +63,22 @@ class Popularity:
         return "trending" if self.config.variant == "trending" else f"popularity_{self.config.variant}"
 
     def _overall(self, shelf: Shelf, k: int) -> Ranking:
-        column = self.config.statistic
-        return _ranking(shelf, shelf.by(column)[:k], _share(shelf, column), "popular", self.source)
+        rows = shelf.by(self.config.statistic)[:k]
+        return _ranking(shelf, rows, shelf.share(self.config.statistic)[rows], "popular", self.source)
 
     def _in_categories(self, shelf: Shelf, weights: dict[str, float], k: int) -> Ranking:
-        rows, scores = best_in_categories(shelf, weights, k, self.config.statistic)
+        column = self.config.statistic
+        rows, scores = _in_categories(shelf, weights, k, column)
         first = _ranking(shelf, rows, scores, "popular_in", self.source)
         if len(rows) == k:
             return first
-        taken = np.concatenate([rows, shelf.by(self.config.statistic)[: k + len(rows)]])
-        rest = np.array(
-            [row for row in dict.fromkeys(taken.tolist()) if row not in set(rows.tolist())][: k - len(rows)]
-        )
-        share = _share(shelf, self.config.statistic) * (scores[rows[-1]] if len(rows) else 1.0) * 0.5
-        return joined(first, _ranking(shelf, rest.astype(np.int64), share, "popular", self.source))
+        taken = set(rows.tolist())
+        rest = [row for row in shelf.by(column)[: k + len(rows)].tolist() if row not in taken][
+            : k - len(rows)
+        ]
+        below = np.array(rest, dtype=np.int64)
+        share = shelf.share(column)[below] * (0.5 * scores[-1] if len(rows) else 1.0)
+        return joined(first, _ranking(shelf, below, share, "popular", self.source))
 
     def save(self, folder: Path) -> None:
         """Write the configuration: there is nothing else."""
@@ -102,20 +105,22 @@ def category_weights(shelf: Shelf, shopper: Shopper, context: Sequence[str], mos
     return {name: float(w) / total for name, w in zip(names, shopper.category_90d, strict=False) if name}
 
 
-def best_in_categories(
-    shelf: Shelf, weights: dict[str, float], k: int, column: str = "sold_90d"
-) -> tuple[Rows, Floats]:
-    """Return k rows by weight of the category x share of the item in it, and that score for every row."""
-    scores = np.zeros(len(shelf.catalogue))
-    rows = [np.empty(0, dtype=np.int64)]
+def best_in_categories(shelf: Shelf, weights: dict[str, float], k: int, column: str = "sold_90d") -> Rows:
+    """Return k rows by weight of the category x share of the item in it."""
+    return _in_categories(shelf, weights, k, column)[0]
+
+
+def _in_categories(shelf: Shelf, weights: dict[str, float], k: int, column: str) -> tuple[Rows, Floats]:
+    """Return k rows and their scores; items that never sold have a score of 0."""
+    rows, scores = [np.empty(0, dtype=np.int64)], [np.empty(0)]
     values = shelf.statistic(column)
     for name, weight in weights.items():
         best = shelf.by(column, name)
-        top = best[:k]
-        scores[top] = weight * values[top] / max(float(values[best].sum()), 1e-300)
-        rows.append(top)
-    found = np.concatenate(rows)
-    return found[np.lexsort((shelf.name_order[found], -scores[found]))][:k], scores
+        rows.append(best[:k])
+        scores.append(weight * values[best[:k]] / max(float(values[best].sum()), 1e-300))
+    found, score = np.concatenate(rows), np.concatenate(scores)
+    order = np.lexsort((shelf.name_order[found], -score))[:k]
+    return found[order], score[order]
 
 
 def joined(first: Ranking, second: Ranking) -> Ranking:
@@ -128,15 +133,10 @@ def joined(first: Ranking, second: Ranking) -> Ranking:
     )
 
 
-def _share(shelf: Shelf, column: str) -> Floats:
-    values = shelf.statistic(column)
-    return values / max(float(values.sum()), 1e-300)
-
-
 def _ranking(shelf: Shelf, rows: Rows, scores: Floats, reason: str, source: str) -> Ranking:
     catalogue = shelf.catalogue
     reasons = [popular_reason(reason, str(catalogue.categories[row])) for row in rows]
-    return Ranking([str(item) for item in catalogue.item_ids[rows]], scores[rows], reasons, source)
+    return Ranking([str(item) for item in catalogue.item_ids[rows]], scores, reasons, source)
 
 
 def popular_reason(kind: str, category: str) -> Reason:

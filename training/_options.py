@@ -1,26 +1,37 @@
-"""Reading the options of `--set key=value`."""
+"""Reading `--set key=value` into a model's frozen configuration."""
 
-from math import isfinite
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
 
 from nextbest.errors import BadInput
-from training.base import Context
+
+Config = TypeVar("Config")
 
 
-def whole(context: Context, key: str, default: int, least: int = 1) -> int:
-    """Return an option as a whole number; raises BadInput for anything else."""
-    text = context.options.get(key, str(default)).strip()
-    if not text.isdecimal() or int(text) < least:
-        raise BadInput(f"{key} is {text!r}; it must be a whole number from {least}")
-    return int(text)
+def configured(kind: type[Config], options: Mapping[str, str], keys: Sequence[str], **given: Any) -> Config:
+    """Build a configuration from the options among `keys`, each as its default's type, and from `given`.
+
+    Raises BadInput for a value of the wrong type; what the value may be the configuration itself checks.
+    """
+    defaults = {field.name: field.default for field in fields(kind)}  # type: ignore[arg-type]
+    chosen = {key: _typed(key, options[key], defaults[key]) for key in keys if key in options}
+    return kind(**{**chosen, **given})
 
 
-def positive(context: Context, key: str, default: float) -> float:
-    """Return an option as a number above zero; raises BadInput for anything else."""
-    text = context.options.get(key, str(default))
+def described(kind: type[Any], meanings: Mapping[str, str]) -> dict[str, str]:
+    """Return the options' meanings with the configuration's defaults."""
+    defaults = {field.name: field.default for field in fields(kind)}
+    return {key: f"{meaning} ({defaults[key]})" for key, meaning in meanings.items()}
+
+
+def _typed(key: str, text: str, default: Any) -> Any:
+    if isinstance(default, bool):
+        if text.lower() not in ("true", "false"):
+            raise BadInput(f"{key} is {text!r}; it must be true or false")
+        return text.lower() == "true"
+    wanted = "a whole number" if isinstance(default, int) else "a number"
     try:
-        value = float(text)
+        return type(default)(text)
     except ValueError:
-        value = float("nan")
-    if not (isfinite(value) and value > 0):
-        raise BadInput(f"{key} is {text!r}; it must be a number above 0")
-    return value
+        raise BadInput(f"{key} is {text!r}; it must be {wanted}") from None

@@ -1,0 +1,252 @@
+"""Basket: count what goes together up to the cut, then put back what is taken out of later baskets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from features.items import items_at
+from models._pyfunc import predict, shopper_of
+from models.base import Floats
+from models.basket import Basket, BasketConfig, Baskets
+from models.catalogue import Catalogue
+from models.popularity import Popularity, PopularityConfig
+from nextbest.columns import ITEM_ID, ORDER_ID
+from nextbest.errors import NotReady
+from training import plots
+from training._options import configured, described
+from training._purchases import between, bought_by, purchases
+from training._snapshots import split_of
+from training.base import Context, Evaluation
+from training.metrics import hit_rate_at_k, ndcg_at_k, recall_at_k
+from training.split import TemporalSplit
+
+K = 10
+MOST_BASKETS = 5_000
+WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8)
+"""lift_weight: what validation chooses from."""
+OPTIONS = {
+    "min_baskets": "baskets a rule must be seen in; 0: 10, fewer where there are few baskets",
+    "length": "items of a rule, 2 or 3",
+    "lift_weight": "0 ranks rules by confidence, 1 by lift; chosen on validation unless given",
+    "min_confidence": "confidence a rule of two antecedents must have",
+    "consequents": "rules kept an antecedent",
+}
+
+
+@dataclass(frozen=True)
+class Puzzles:
+    """Baskets with one item taken out: what is left, and that item."""
+
+    left: list[list[str]]
+    missing: list[str]
+
+    @classmethod
+    def of(cls, lines: pd.DataFrame, seed: int) -> "Puzzles":
+        """Take a random item out of each basket of two items or more, of MOST_BASKETS at most."""
+        random = np.random.default_rng(seed)
+        pairs = lines[[ORDER_ID, ITEM_ID]].astype(object).drop_duplicates()
+        baskets = pairs.groupby(ORDER_ID, sort=True)[ITEM_ID].agg(list)
+        baskets = baskets[baskets.map(len) >= 2]
+        if len(baskets) > MOST_BASKETS:
+            baskets = baskets.iloc[np.sort(random.choice(len(baskets), MOST_BASKETS, replace=False))]
+        left, missing = [], []
+        for items in baskets:
+            out = int(random.integers(len(items)))
+            missing.append(str(items[out]))
+            left.append([str(item) for item in items if item != items[out]])
+        return cls(left, missing)
+
+    def answered(self, model: Any, catalogue: Catalogue) -> list[list[str]]:
+        """Return what a model would put in, K items for each basket, none that lies in it."""
+        nobody = shopper_of({"now": catalogue.now})
+        ranked = []
+        for left in self.left:
+            items = model.recommend(nobody, catalogue, K + len(left), left).item_ids
+            ranked.append([item for item in items if item not in left][:K])
+        return ranked
+
+    def ndcg(self, ranked: Sequence[Sequence[str]]) -> Floats:
+        """Return NDCG@K of each basket."""
+        return ndcg_at_k(ranked, [[item] for item in self.missing], K)
+
+
+@dataclass
+class BasketData:
+    """Lines bought, by window, and the puzzles of the hold-out."""
+
+    split: TemporalSplit
+    lines: pd.DataFrame
+    catalogue: Catalogue
+    holdout: Puzzles
+    _answers: list[tuple[Any, list[list[str]]]] = field(default_factory=list)
+
+    def answers(self, model: Any) -> list[list[str]]:
+        """Return what a model puts into the hold-out's baskets, asked once."""
+        for known, ranked in self._answers:
+            if known is model:
+                return ranked
+        ranked = self.holdout.answered(model, self.catalogue)
+        self._answers.append((model, ranked))
+        return ranked
+
+
+class BasketJob:
+    """What goes together."""
+
+    name: ClassVar[str] = "basket"
+    metric: ClassVar[str] = f"ndcg@{K}"
+    higher_is_better: ClassVar[bool] = True
+    description: ClassVar[str] = (
+        "Association rules from exact counts of what lay in a basket together, with one or two antecedents. "
+        "Measured by taking one item out of each later basket and putting it back from what is left. Says "
+        "what goes together, not what causes what; a rule seen in few baskets ranks by the lower end of what "
+        "its evidence allows."
+    )
+    options: ClassVar[Mapping[str, str]] = {
+        "cut": "where the hold-out begins, YYYY-MM-DD (its last days)",
+        **described(BasketConfig, OPTIONS),
+    }
+
+    def prepare(self, context: Context) -> BasketData:
+        """Read the lines and take an item out of each basket of the hold-out."""
+        split = split_of(context, 1)
+        lines = purchases(context.settings, split.end)
+        holdout = Puzzles.of(between(lines, split.cut, split.end), context.seed)
+        if not holdout.missing:
+            raise NotReady(
+                f"no basket after {split.cut:%Y-%m-%d} holds two items, so there is nothing to measure on; "
+                "ingest orders with more than one line"
+            )
+        return BasketData(split, lines, shelf(context, split.cut), holdout)
+
+    def fit(self, data: BasketData, context: Context) -> Basket:
+        """Choose the weight of lift on validation, then count everything up to the cut."""
+        config = configured(BasketConfig, context.options, list(OPTIONS))
+        if "lift_weight" not in context.options:
+            config = replace(config, lift_weight=_weight(config, data, context))
+        return Basket.learn(
+            baskets(bought_by(data.lines, data.split.cut)), config, context.seed, context.progress
+        )
+
+    def baselines(self, data: BasketData, context: Context) -> Mapping[str, Any]:
+        """Return what sells, and what sells in the categories of the basket."""
+        del data, context
+        return {"popularity": Popularity(), "popularity_category": Popularity(PopularityConfig("category"))}
+
+    def evaluate(self, model: Any, data: BasketData) -> Evaluation:
+        """Measure how high the item taken out is ranked."""
+        ranked = data.answers(model)
+        missing = [[item] for item in data.holdout.missing]
+        ndcg = data.holdout.ndcg(ranked)
+        metrics = {
+            self.metric: float(ndcg.mean()),
+            f"recall@{K}": float(recall_at_k(ranked, missing, K).mean()),
+            "hit_rate@1": float(hit_rate_at_k(ranked, missing, 1).mean()),
+            "answered": float(np.mean([len(items) > 0 for items in ranked])),
+        }
+        return Evaluation(metrics, len(missing), lambda rows: float(ndcg[rows].mean()))
+
+    def figures(self, model: Basket, data: BasketData) -> Mapping[str, Any]:
+        """Draw lift against support, and the figure by size of the basket."""
+        rules, table = rule_table(model), self.tables(model, data)["by_size"]
+        return {
+            "lift_support.png": plots.scatter(
+                np.log10(rules["support"]), np.log10(rules["lift"]), "Rules", "log10 support", "log10 lift"
+            ),
+            "by_size.png": plots.bars(
+                table["items_left"].tolist(), table[self.metric].to_numpy(), "By items left", self.metric
+            ),
+        }
+
+    def tables(self, model: Basket, data: BasketData) -> Mapping[str, pd.DataFrame]:
+        """Return the strongest rules, and figure and coverage by how much is left in a basket."""
+        names = ["1", "2-4", "5-9", "10 or more"]
+        left = np.array([len(items) for items in data.holdout.left])
+        table = pd.DataFrame(
+            {
+                "items_left": [names[i] for i in np.digitize(left, [2, 5, 10])],
+                "baskets": 1.0,
+                self.metric: data.holdout.ndcg(data.answers(model)),
+                "with_rules": [float(bool(model.bought_together(items, 1))) for items in data.holdout.left],
+            }
+        )
+        grouped = table.groupby("items_left").agg(
+            {"baskets": "sum", self.metric: "mean", "with_rules": "mean"}
+        )
+        by_size = grouped.reindex([name for name in names if name in grouped.index]).reset_index()
+        return {"by_size": by_size, "rules": rule_table(model).head(20)}
+
+    def example(self, model: Basket, data: BasketData) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return a few baskets and the rules that go from them."""
+        known = [items for items in data.holdout.left if model.bought_together(items, 1)][:3]
+        frame = pd.DataFrame({"item_ids": [",".join(items) for items in known or data.holdout.left[:3]]})
+        return frame, predict(model, frame)
+
+    def catalogue(self, data: BasketData) -> Catalogue:
+        """Return the shelf that goes with the registered model."""
+        return data.catalogue
+
+    def facts(self, data: BasketData) -> Mapping[str, Any]:
+        """Return the dates and sizes of what was counted and measured on."""
+        before = bought_by(data.lines, data.split.cut)
+        return {
+            **data.split.facts(),
+            "lines": len(before),
+            "baskets": int(before[ORDER_ID].nunique()),
+            "items": int(before[ITEM_ID].nunique()),
+            "holdout_units": len(data.holdout.missing),
+            "simulated": False,
+        }
+
+
+def shelf(context: Context, at: datetime) -> Catalogue:
+    """Return every item as of a moment."""
+    return Catalogue.from_frame(items_at(context.settings, at), at.timestamp())
+
+
+def baskets(lines: pd.DataFrame) -> Baskets:
+    """Return the lines as baskets."""
+    return Baskets.of(lines[ORDER_ID].tolist(), lines[ITEM_ID].tolist())
+
+
+def rule_table(model: Basket) -> pd.DataFrame:
+    """Return the rules with their measures, the highest score first."""
+    rules = model.rules.sort_values("score", ascending=False, kind="stable")
+    names = np.append(model.item_ids.astype(str), "")
+    confidence = rules["baskets"] / rules["antecedent_baskets"]
+    return pd.DataFrame(
+        {
+            "antecedent": names[rules["a"]],
+            "and": names[rules["b"]],
+            "consequent": names[rules["consequent"]],
+            "baskets": rules["baskets"].astype(np.float64),
+            "support": rules["baskets"] / model.total,
+            "confidence": confidence,
+            "lift": confidence * model.total / rules["consequent_baskets"],
+        }
+    ).reset_index(drop=True)
+
+
+def _weight(config: BasketConfig, data: BasketData, context: Context) -> float:
+    """Return the weight of lift that puts back most on validation, of rules counted before it."""
+    split = data.split
+    puzzles = Puzzles.of(between(data.lines, split.train_until, split.cut), context.seed)
+    try:
+        before = baskets(bought_by(data.lines, split.train_until))
+        counted = Basket.learn(before, replace(config, length=2, lift_weight=0.0), context.seed)
+    except NotReady:
+        return config.lift_weight
+    if not puzzles.missing:
+        return config.lift_weight
+    found = {}
+    for weight in WEIGHTS:
+        model = Basket(
+            replace(counted.config, lift_weight=weight), counted.total, counted.item_ids, counted.rules
+        )
+        found[weight] = float(puzzles.ndcg(puzzles.answered(model, data.catalogue)).mean())
+        context.progress("weight of lift", len(found), len(WEIGHTS))
+    return max(found, key=lambda weight: (found[weight], weight))

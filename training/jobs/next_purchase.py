@@ -1,0 +1,269 @@
+"""Next purchase: rank the items of the next order on weekly moments, measure it on the last."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from models._pyfunc import predict, shopper_text
+from models.base import Floats
+from models.basket import Basket, BasketConfig, Baskets
+from models.catalogue import Catalogue
+from models.frequency import Frequency
+from models.next_purchase import Moment, NextPurchase, NextPurchaseConfig, RankingData
+from models.popularity import Popularity
+from models.sequence import SequenceConfig, SequenceModel
+from nextbest.errors import NotReady
+from training import plots
+from training._moments import Answers, K, moment, some_contacts
+from training._numbers import whole
+from training._options import configured, described
+from training._purchases import bought_by, purchases
+from training._snapshots import split_of
+from training.base import Context, Evaluation
+from training.metrics import expected_calibration_error, hit_rate_at_k, ndcg_at_k, recall_at_k
+from training.split import TemporalSplit
+
+EVERY_DAYS, CONTACTS, HOLDOUT_CONTACTS = 7, 2_500, 20_000
+SEQUENCE = {
+    "width": "numbers an item is described by in the sequence model",
+    "blocks": "its transformer blocks",
+    "length": "last purchases it looks at",
+    "epochs": "passes over the purchases at most",
+    "negatives": "items drawn a batch",
+    "min_count": "purchases an item must have to be known to it",
+}
+RANKER = {
+    "rounds": "trees that rank",
+    "leaves": "leaves a tree",
+    "learning_rate": "of the trees",
+    "l2": "their regularisation",
+}
+BASKET = {"min_baskets": "baskets a rule must be seen in; 0: 10, fewer where there are few baskets"}
+
+
+@dataclass
+class NextPurchaseData:
+    """What was bought, the moments to learn from, and the hold-out: who was known at the cut."""
+
+    split: TemporalSplit
+    lines: pd.DataFrame
+    contacts: Sequence[str]
+    """Whom the moments show: all, or a sample."""
+    horizon: timedelta
+    cuts: Sequence[datetime]
+    """Moments to learn from, the earliest first; the generators used on them know nothing later than it."""
+    later: datetime
+    """The moment calibration looks at."""
+    holdout: Moment
+    units: npt.NDArray[np.int64]
+    """Places in the hold-out of those who had ordered before and did so again."""
+    _answers: list[tuple[Any, "Answers"]] = field(default_factory=list)
+
+    def answers(self, model: Any) -> "Answers":
+        """Return what a model says to everyone of the hold-out, asked once."""
+        for known, answers in self._answers:
+            if known is model:
+                return answers
+        found = Answers.of(model, self.holdout)
+        self._answers.append((model, found))
+        return found
+
+
+class NextPurchaseJob:
+    """The items of the next order."""
+
+    name: ClassVar[str] = "next-purchase"
+    metric: ClassVar[str] = f"ndcg@{K}"
+    higher_is_better: ClassVar[bool] = True
+    description: ClassVar[str] = (
+        "Ranks items for a contact by whether they lie in the next order, out of the whole catalogue, and "
+        "gives the probability that each is bought within the horizon. Boosted trees over what was bought "
+        "before, decayed, a transformer over the purchases, association rules and what sells. Measured on "
+        "the first order after the cut of contacts who had ordered before; anyone new is shown what sells. "
+        "What was bought because it was recommended is not told apart from what would have been anyway."
+    )
+    options: ClassVar[Mapping[str, str]] = {
+        "cut": "where the hold-out begins, YYYY-MM-DD (its last days)",
+        "every_days": f"days between the moments learned from ({EVERY_DAYS})",
+        "contacts": f"contacts a moment, a sample where there are more ({CONTACTS})",
+        **described(SequenceConfig, SEQUENCE),
+        **described(NextPurchaseConfig, RANKER),
+        **described(BasketConfig, BASKET),
+    }
+
+    def prepare(self, context: Context) -> NextPurchaseData:
+        """Choose the moments and read the hold-out; what is known of its shoppers ends at the cut."""
+        horizon = timedelta(days=context.settings.purchase_horizon_days)
+        split = split_of(context, horizon.days)
+        window = split.end - split.cut
+        step = timedelta(days=min(whole(context, "every_days", EVERY_DAYS), max(window.days // 2, 1)))
+        first = split.cut - 2 * window
+        cuts = [first + i * step for i in range(2 * window // step) if first + i * step <= split.cut - step]
+        lines = purchases(context.settings, split.end)
+        contacts = some_contacts(context, split.cut, HOLDOUT_CONTACTS)
+        holdout = moment(context, lines, split.cut, split.end, horizon, contacts)
+        units = [
+            place
+            for place, (shopper, items) in enumerate(zip(holdout.shoppers, holdout.next_order, strict=True))
+            if items and len(shopper.repeat_items)
+        ]
+        if not units:
+            raise NotReady(
+                f"no contact ordered both before and after {split.cut:%Y-%m-%d}, so there is nothing to "
+                "measure on; ingest more orders"
+            )
+        some = some_contacts(context, split.cut, whole(context, "contacts", CONTACTS))
+        return NextPurchaseData(
+            split, lines, some, horizon, cuts, split.cut - window, holdout, np.array(units, dtype=np.int64)
+        )
+
+    def fit(self, data: NextPurchaseData, context: Context) -> NextPurchase:
+        """Learn generators on what came before the moments, the ranker on those, then generators on all."""
+        before, all_of_it = bought_by(data.lines, data.cuts[0]), bought_by(data.lines, data.split.cut)
+        sequence_then, basket_then = _sequence(before, context), _basket(before, context)
+        config = configured(
+            NextPurchaseConfig, context.options, list(RANKER), horizon_days=float(data.horizon.days)
+        )
+        learned = NextPurchase.learn(
+            RankingData(
+                self._moments(data, data.cuts, context, buyers=True),
+                self._moments(data, data.cuts[:1], context),
+                next(self._moments(data, [data.later], context)),
+                sequence_then,
+                basket_then,
+                None
+                if sequence_then is None
+                else sequence_then.relearned(all_of_it, context.seed, context.progress),
+                _basket(all_of_it, context),
+            ),
+            config,
+            context.seed,
+            context.progress,
+        )
+        return learned
+
+    def _moments(
+        self, data: NextPurchaseData, cuts: Sequence[datetime], context: Context, buyers: bool = False
+    ) -> Iterator[Moment]:
+        """Yield the moments one by one: all of them would not fit into memory."""
+        for cut in cuts:
+            yield moment(context, data.lines, cut, data.split.cut, data.horizon, data.contacts, buyers)
+
+    def baselines(self, data: NextPurchaseData, context: Context) -> Mapping[str, Any]:
+        """Return the personal decayed frequency, and what sells."""
+        del data, context
+        return {"frequency": Frequency(), "popularity": Popularity()}
+
+    def evaluate(self, model: Any, data: NextPurchaseData) -> Evaluation:
+        """Measure the ranking on the first order after the cut, and the probabilities on the horizon."""
+        answers = data.answers(model)
+        ranked = [answers.ranked[unit] for unit in data.units]
+        wanted = [data.holdout.next_order[unit] for unit in data.units]
+        ndcg = ndcg_at_k(ranked, wanted, K)
+        metrics = {
+            self.metric: float(ndcg.mean()),
+            f"recall@{K}": float(recall_at_k(ranked, wanted, K).mean()),
+            f"hit_rate@{K}": float(hit_rate_at_k(ranked, wanted, K).mean()),
+            "items_shown": float(len({item for items in ranked for item in items})),
+        }
+        if np.isfinite(answers.probabilities).all():
+            metrics["ece"] = expected_calibration_error(answers.bought, answers.probabilities)
+        return Evaluation(metrics, len(data.units), lambda rows: float(ndcg[rows].mean()))
+
+    def figures(self, model: NextPurchase, data: NextPurchaseData) -> Mapping[str, Any]:
+        """Draw calibration, what the ranker rests on, and the figure by how much is known of a contact."""
+        answers, weight, table = data.answers(model), model.importance(), _by_orders(model, data)
+        title = f"Bought within {data.horizon.days} days, the {K} items ranked first"
+        return {
+            "calibration.png": plots.calibration(answers.bought, answers.probabilities, title),
+            "importance.png": plots.importance(weight["feature"].tolist(), weight["gain"].to_numpy()),
+            "by_orders.png": plots.bars(
+                table["orders_before"].tolist(),
+                table[self.metric].to_numpy(),
+                "By orders before",
+                self.metric,
+            ),
+        }
+
+    def tables(self, model: NextPurchase, data: NextPurchaseData) -> Mapping[str, pd.DataFrame]:
+        """Return the figure by orders before, against the baseline, and the features' weights."""
+        return {"by_orders": _by_orders(model, data), "importance": model.importance().head(20)}
+
+    def example(self, model: NextPurchase, data: NextPurchaseData) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return a few shoppers as JSON and what is recommended to them."""
+        shoppers = [data.holdout.shoppers[unit] for unit in data.units[:3]]
+        frame = pd.DataFrame({"shopper": [shopper_text(shopper) for shopper in shoppers]})
+        return frame, predict(model, frame, data.holdout.catalogue)
+
+    def catalogue(self, data: NextPurchaseData) -> Catalogue:
+        """Return the shelf that goes with the registered model."""
+        return data.holdout.catalogue
+
+    def facts(self, data: NextPurchaseData) -> Mapping[str, Any]:
+        """Return the dates and sizes of what was learned from and measured on."""
+        return {
+            **data.split.facts(),
+            "horizon_days": data.horizon.days,
+            "lines": len(data.lines),
+            "items": len(data.holdout.catalogue),
+            "first_moment": data.cuts[0].isoformat(),
+            "last_moment": data.cuts[-1].isoformat(),
+            "moments": len(data.cuts),
+            "calibrated_at": data.later.isoformat(),
+            "contacts_a_moment": len(data.contacts),
+            "holdout_contacts": len(data.holdout.shoppers),
+            "holdout_units": len(data.units),
+            "simulated": False,
+        }
+
+
+def _sequence(lines: pd.DataFrame, context: Context) -> SequenceModel | None:
+    config = configured(SequenceConfig, context.options, list(SEQUENCE))
+    try:
+        return SequenceModel.learn(lines, config, context.seed, context.progress)
+    except NotReady as error:
+        context.progress(f"next-purchase without sequences: {error}", 0, 0)
+        return None
+
+
+def _basket(lines: pd.DataFrame, context: Context) -> Basket | None:
+    config = configured(BasketConfig, context.options, list(BASKET), length=2)
+    try:
+        return Basket.learn(
+            Baskets.of(lines["order_id"].tolist(), lines["item_id"].tolist()),
+            config,
+            context.seed,
+            context.progress,
+        )
+    except NotReady as error:
+        context.progress(f"next-purchase without rules: {error}", 0, 0)
+        return None
+
+
+def _by_orders(model: NextPurchase, data: NextPurchaseData) -> pd.DataFrame:
+    """Return ours and the baseline's figure by how many orders a contact had placed before."""
+    wanted = [data.holdout.next_order[unit] for unit in data.units]
+    shoppers = [data.holdout.shoppers[unit] for unit in data.units]
+
+    def figure(answers: Answers) -> Floats:
+        return ndcg_at_k([answers.ranked[unit] for unit in data.units], wanted, K)
+
+    orders = np.array([shopper.features.get("orders_total", 0.0) for shopper in shoppers])
+    names = ["1", "2-4", "5-19", "20-49", "50 or more"]
+    table = pd.DataFrame(
+        {
+            "orders_before": [names[i] for i in np.digitize(orders, [2, 5, 20, 50])],
+            "contacts": 1.0,
+            f"ndcg@{K}": figure(data.answers(model)),
+            "frequency": figure(Answers.of(Frequency(), data.holdout)),
+        }
+    )
+    grouped = table.groupby("orders_before").agg(
+        {"contacts": "sum", f"ndcg@{K}": "mean", "frequency": "mean"}
+    )
+    return grouped.reindex([name for name in names if name in grouped.index]).reset_index()
