@@ -23,7 +23,7 @@ from nextbest.errors import BadInput, NotReady
 from training import plots
 from training._message_log import COUNTERS, RESPONSE_DAYS, MessageLog, contact_counters, message_log
 from training._numbers import whole
-from training._snapshots import contacts_seen
+from training._snapshots import contacts_seen, frames
 from training.base import Context, Evaluation
 from training.metrics import expected_calibration_error, log_loss, roc_auc
 from training.simulated_messages import TRAITS, simulate_messages, simulation_start
@@ -173,7 +173,7 @@ def _recorded(context: Context) -> MessageLog:
     channels = [c for c in CHANNELS if (events[CHANNEL] == c).any()]
 
     def features(spine: pd.DataFrame) -> pd.DataFrame:
-        return contact_frame(context.settings, "best_channel", spine)
+        return frames(context.settings, "best_channel", spine)
 
     return _some(
         message_log(
@@ -204,7 +204,7 @@ def _simulated(context: Context) -> MessageLog:
     events = simulate_messages(known[[CONTACT_ID, *TRAITS]], until, context.seed)
 
     def features(spine: pd.DataFrame) -> pd.DataFrame:
-        real = contact_frame(context.settings, "best_channel", spine)
+        real = frames(context.settings, "best_channel", spine)
         counted = contact_counters(events, spine)
         return real.drop(columns=list(counted)).join(counted)
 
