@@ -243,10 +243,10 @@ def _weight(config: BasketConfig, data: BasketData, context: Context) -> float:
     if not puzzles.missing:
         return config.lift_weight
     found = {}
+    item_ids = list(counted.item_ids)
     for weight in WEIGHTS:
-        model = Basket(
-            replace(counted.config, lift_weight=weight), counted.total, counted.item_ids, counted.rules
-        )
+        weighed = replace(counted.config, lift_weight=weight)
+        model = Basket(weighed, counted.total, item_ids, counted.rules)
         found[weight] = float(puzzles.ndcg(puzzles.answered(model, data.catalogue)).mean())
         context.progress("weight of lift", len(found), len(WEIGHTS))
     return max(found, key=lambda weight: (found[weight], weight))
