@@ -44,7 +44,7 @@ def contact_rows(events: Any, rules: Any, as_of: int, reference: float) -> Any:
     }
     columns |= {name: moments[_flag(kinds)].min().over(window) for name, kinds in FIRST_TIMES.items()}
     columns |= {name: moments[_flag(kinds)].max().over(window) for name, kinds in LAST_TIMES.items()}
-    rows = moments.mutate(**columns, **{AS_OF: ibis.literal(as_of, type="int64")})
+    rows = moments.mutate(**columns, **{AS_OF: ibis.literal(as_of).cast("int64")})
     return rows.select(CONTACT_ID, TIMESTAMP, AS_OF, *COUNTER_COLUMNS, *TIME_COLUMNS)
 
 

@@ -13,6 +13,8 @@ from nextbest.columns import CONTACT_ID
 from nextbest.settings import Settings
 
 OWNED = {
+    "fingerprints": CONTACT_ID,
+    "online": CONTACT_ID,
     "contact": CONTACT_ID,
     "contact_lists": CONTACT_ID,
     **dict.fromkeys(PAIR_TABLES, CONTACT_ID),

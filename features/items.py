@@ -90,8 +90,8 @@ def _days(held: Any, reference: float) -> Any:
     priced = sold & held.price.notnull()
 
     def grown(found: Any, half_life: int | None) -> Any:
-        weight = 1.0 if half_life is None else growth(held.seconds, half_life, reference)
-        return found.ifelse(weight, 0.0).sum()
+        one = found.cast("float64")
+        return (one if half_life is None else one * growth(held.seconds, half_life, reference)).sum()
 
     return held.group_by(["item_id", "day"]).aggregate(
         timestamp=held.timestamp.max(),

@@ -1,17 +1,21 @@
 """The arrays of many contacts at a moment, from the latest row of each pair up to then."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import ibis
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from features.decay import DAY
-from features.state import ARRAY_HALF_LIVES, NAME_ARRAYS
+from features.state import ARRAY_HALF_LIVES, LISTS_AS_OF, LISTS_AT, NAME_ARRAYS
+from features.tables import PAIR_TABLES
 from nextbest.columns import (
     ARRAY_COLUMNS,
     CATEGORIES,
@@ -22,9 +26,13 @@ from nextbest.columns import (
     RECENT_COLUMNS,
     REPEAT,
     REPEAT_COLUMNS,
+    TIMESTAMP,
     VIEWED,
     VIEWED_COLUMNS,
 )
+
+CHUNK = 5_000
+"""Contacts whose arrays are made at a time."""
 
 Values = npt.NDArray[Any]
 
@@ -79,6 +87,42 @@ def lists_at(backend: Any, pairs: Mapping[str, Any], contact_ids: Sequence[str],
         for name in columns:
             flat[name], starts[name] = rows[name], bounds
     return Lists(contact_ids, flat, starts)
+
+
+def write_lists(backend: Any, tables: Mapping[str, Any], path: Path, position: int, now: datetime) -> int:
+    """Write every contact's arrays, as they are at `now` or at the last event if that is later, as Parquet.
+
+    tables: the ROW_TABLES in `backend`, sorted by contact. Returns the contacts.
+    """
+    contacts = tables["contact"]
+    last = backend.to_pyarrow(contacts.aggregate(last=contacts.timestamp.max()))["last"][0].as_py()
+    at = max(now, last) if last else now
+    ids = sorted(backend.to_pyarrow(contacts.select(CONTACT_ID).distinct())[CONTACT_ID].to_pylist())
+    with ExitStack() as opened:
+        writer = None
+        for start in range(0, max(len(ids), 1), CHUNK):
+            chunk = ids[start : start + CHUNK]
+            pairs = {name: _within(tables[name], chunk) for name in PAIR_TABLES}
+            block = _table(lists_at(backend, pairs, chunk, at), position, at)
+            writer = writer or opened.enter_context(pq.ParquetWriter(path, block.schema))
+            writer.write_table(block)
+    return len(ids)
+
+
+def _within(table: Any, ids: Sequence[str]) -> Any:
+    """Keep the files' row groups of a span of ids."""
+    return table.filter(table.contact_id.between(ids[0], ids[-1])) if ids else table
+
+
+def _table(lists: Lists, position: int, at: datetime) -> pa.Table:
+    count = len(lists.contact_ids)
+    columns = {
+        CONTACT_ID: pa.array(lists.contact_ids, pa.string()),
+        TIMESTAMP: pa.array([at] * count, pa.timestamp("us", tz="UTC")),
+        LISTS_AS_OF: pa.array([position] * count, pa.int64()),
+        LISTS_AT: pa.array([at.timestamp()] * count, pa.float64()),
+    }
+    return pa.table(columns | lists.to_arrow())
 
 
 def _latest(table: Any, key: str, asked: Any, at: datetime) -> Any:

@@ -7,7 +7,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-import ibis
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -100,10 +99,10 @@ class Rules(BaseModel):
 
     def expression(self, events: Any, half_life_days: int | None) -> Any:
         """Return the same for a table with event, lead and the columns of GLOBS: an Ibis float column."""
-        total = ibis.literal(0.0)
+        total = events.event.isnull().cast("float64")  # zero; a literal would be a decimal to DuckDB
         for rule in self.rules:
             if rule.half_life_days == half_life_days:
-                total = total + _condition(events, rule).ifelse(rule.points, 0.0)
+                total = total + _condition(events, rule).cast("float64") * rule.points
         return total
 
     @cached_property

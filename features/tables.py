@@ -6,8 +6,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from features.events.lake import Lake
 from nextbest.errors import NotReady
 from nextbest.settings import Settings
 
@@ -16,8 +18,8 @@ Engine = Literal["duckdb", "spark"]
 ROW_TABLES = ("contact", "contact_item", "contact_category", "contact_channel", "item")
 """Point-in-time rows, made from events."""
 PAIR_TABLES = ("contact_item", "contact_category", "contact_channel")
-SIDE_TABLES = ("contact_lists", "item_paths", "links")
-"""The arrays of each contact at the build; the items' categories; the identities that were counted."""
+SIDE_TABLES = ("contact_lists", "item_paths", "links", "fingerprints")
+"""Each contact's arrays at the build; the items' categories; the links counted; features.online's."""
 
 MEMORY = "2GB"
 """What DuckDB may use before it spills to the state folder."""
@@ -55,13 +57,25 @@ def connected(spill: Path, engine: Engine = "duckdb") -> Iterator[Any]:
         backend.disconnect()
 
 
+def read_events(backend: Any, lake: Lake) -> Any:
+    """Return all events of the lake as a table of the backend."""
+    if backend.name == "duckdb" or not lake.files():
+        return lake.events(backend=backend)
+    return backend.read_parquet(str(lake.folder / "events"))  # Ibis gives Spark one path only
+
+
 def save(backend: Any, table: Any, path: Path) -> int:
-    """Write an Ibis table as one Parquet file; returns its rows."""
+    """Write an Ibis table as one Parquet file, times in UTC; returns its rows."""
     if backend.name == "duckdb":
         backend.to_parquet(table, path)
     else:
         batches = backend.to_pyarrow_batches(table)
-        with pq.ParquetWriter(path, batches.schema) as writer:
+        schema = pa.schema([_in_utc(column) for column in batches.schema])
+        with pq.ParquetWriter(path, schema) as writer:
             for batch in batches:
-                writer.write_batch(batch)
+                writer.write_batch(batch.cast(schema))
     return int(pq.read_metadata(path).num_rows)
+
+
+def _in_utc(column: pa.Field) -> pa.Field:
+    return column.with_type(pa.timestamp("us", "UTC")) if pa.types.is_timestamp(column.type) else column

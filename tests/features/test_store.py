@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from features.build import build
@@ -18,8 +19,9 @@ from features.events.lake import Lake
 from features.events.log import EventLog
 from features.items import items_at
 from features.live import LiveContacts
+from features.online import FINGERPRINT
 from features.snapshots import contact_frame, views_at
-from features.state import LISTS_AS_OF, ContactState
+from features.state import LISTS_AS_OF, NAME_ARRAYS, ContactState
 from features.store import Store
 from nextbest.columns import (
     ARRAY_COLUMNS,
@@ -103,6 +105,21 @@ def test_online_gives_the_stored_row_and_none_for_strangers(shop: Settings) -> N
     assert set(ann["recent_items"]) == {"milk", "bread", "soap"}
     assert list(ann["channel_names"]) == ["email", "sms"]
     assert ann["last_cart"] is None or np.isnan(ann["last_cart"])
+
+
+def test_tables_hold_the_types_feast_was_told(shop: Settings) -> None:
+    texts = {"contact_id", "item_id", "category", "channel", "path", "anonymous_id", "linked_id"}
+    utc = "timestamp[us, tz=UTC]"
+    expected = dict.fromkeys((AS_OF, LISTS_AS_OF, FINGERPRINT), "int64") | {
+        "timestamp": "timestamp[us, tz=UTC]"
+    }
+    for path in shop.tables.glob("*.parquet"):
+        for column in pq.read_schema(path):
+            kind = "string" if column.name in texts or column.name in NAME_ARRAYS else "double"
+            if path.stem == "contact_lists" and column.name in ARRAY_COLUMNS:
+                kind = f"list<element: {kind}>"
+            kind = expected.get(column.name, kind)
+            assert str(column.type) == kind, (path.stem, column.name)
 
 
 def test_online_asks_nothing_for_nobody(shop: Settings) -> None:
@@ -253,10 +270,9 @@ def test_a_build_between_changes_no_answer(fresh: Any, event: Any, now: datetime
     live = LiveContacts.open(settings)
     folded = live.get(["annelise", "bob", "new"], now.timestamp())
     summary = build(settings, now)
-    assert summary.position == 3
+    assert (summary.position, summary.contacts, summary.written) == (3, 4, 2)
     for before, after in zip(folded, live.get(["annelise", "bob", "new"], now.timestamp()), strict=True):
         assert after.known
-        assert after.as_of == 3
         alike(before, after)
 
 
@@ -282,6 +298,27 @@ def test_readers_never_see_half_a_build(fresh: Any, event: Any, now: datetime) -
         done.set()
         reader.join()
     assert seen == {(6.0, 5.0)}
+
+
+def test_a_build_writes_online_what_changed(
+    fresh: Any, put: Any, event: Any, tmp_path: Path, now: datetime
+) -> None:
+    settings, _ = fresh
+    store = Store(settings)
+    assert build(settings, now).written == 0
+    put(settings, [event("page_viewed", 5000, contact_id="bob")])
+    assert build(settings, now).written == 1
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("rules: [{name: order, event: order_completed, points: 1, half_life_days: null}]")
+    ruled = settings.model_copy(update={"rules": rules})
+    assert build(ruled, now).written == 3
+    (annelise,) = store.online("contact_card", ["annelise"])
+    assert (annelise["points_90d"], annelise["points_total"]) == (0, 3)
+    Lake(settings.lake).erase(["bob"])
+    assert build(ruled, now).written == 0
+    assert store.online("contact_card", ["bob"]) == [None]
+    (settings.home / "online.db").unlink()
+    assert build(ruled, now).written == 2
 
 
 def test_linked_visits_are_the_contacts_from_the_next_build(fresh: Any, now: datetime) -> None:
