@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from features.events import rejects
+from features.events import importers, rejects
 from features.events.importers.base import Request
 from features.events.importers.complete_journey import read
 from features.events.ingest import IngestSummary, export_events, ingest
@@ -211,3 +211,26 @@ def test_an_erased_contact_leaves_the_reject_files(tmp_path: Path) -> None:
     assert pd.read_csv(file.file)["id"].tolist() == ["b"]
     assert rejects.erase(tmp_path, ["b"]) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_importer_is_one_new_file(
+    home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "diary.py").write_text(
+        """
+import pandas as pd
+from features.events.importers.base import Batch, Chunk
+
+NAME = "diary"
+
+def accepts(request):
+    return request.source == NAME
+
+def read(request):
+    row = {"event_id": "d", "event": "page_viewed", "timestamp": "2018-01-01", "contact_id": "c"}
+    frame = pd.DataFrame([row])
+    return Batch(NAME, 1, None, events=lambda shift: iter([Chunk(frame)]))
+"""
+    )
+    monkeypatch.setattr(importers, "__path__", [*importers.__path__, str(tmp_path)])
+    assert ingest(home, "diary", now=NOW).stored == 1

@@ -9,7 +9,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from sqlalchemy import create_mock_engine
+from sqlalchemy.schema import CreateTable
 
+from features.events._log_tables import METADATA
 from features.events.lake import Lake
 from features.events.log import EventLog
 from features.events.schema import validate_events
@@ -193,3 +196,11 @@ for n in range(300, 320):
 def test_a_url_of_no_database_says_what_would_work() -> None:
     with pytest.raises(BadInput, match="sqlite:////folder"):
         EventLog("nonsense")
+
+
+def test_the_tables_are_good_postgresql_too() -> None:
+    dialect = create_mock_engine("postgresql://", lambda *_: None).dialect
+    made = [str(CreateTable(table).compile(dialect=dialect)) for table in METADATA.sorted_tables]
+    (events,) = [text for text in made if "CREATE TABLE events (" in text]
+    assert "position BIGSERIAL NOT NULL" in events
+    assert "timestamp BIGINT" in events
