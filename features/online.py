@@ -77,15 +77,16 @@ def materialize(settings: Settings, store: Store, rests_on: str, progress: Progr
 
 
 def _online(settings: Settings, store: Store, rests_on: str) -> pa.Table:
-    """Return the fingerprints of the rows online; none, where they rest on something else or are lost."""
+    """Return whose rows were put online, with their fingerprints: null, where they rest on something else."""
     path = table_path(settings, "online")
-    if path.exists():
-        table = pq.read_table(path)
-        probe = table[CONTACT_ID].to_pylist()[:: max(len(table) // PROBES, 1)]
-        resting = (table.schema.metadata or {}).get(BASIS) == rests_on.encode()
-        if resting and None not in store.online("contact_card", probe):
-            return table.replace_schema_metadata(None)
-    return pa.table({CONTACT_ID: pa.array([], pa.string()), FINGERPRINT: pa.array([], pa.int64())})
+    if not path.exists():
+        return pa.table({CONTACT_ID: pa.array([], pa.string()), FINGERPRINT: pa.array([], pa.int64())})
+    table = pq.read_table(path)
+    resting = (table.schema.metadata or {}).get(BASIS) == rests_on.encode()
+    probe = table[CONTACT_ID].to_pylist()[:: max(len(table) // PROBES, 1)]
+    if not resting or None in store.online("contact_card", probe):
+        table = table.set_column(1, FINGERPRINT, pa.nulls(len(table), pa.int64()))
+    return table.replace_schema_metadata(None)
 
 
 def _write(settings: Settings, store: Store, ids: Sequence[str]) -> None:
