@@ -73,8 +73,12 @@ class Settings(BaseSettings):
     channels: dict[str, ChannelSettings] = DEFAULT_CHANNELS
     default_channel: str = "email"
     """The answer where nothing is known of a contact's responses."""
-    unknown_consent: Literal["deny", "allow"] = "deny"
-    """Whether a channel may be used for a contact whose consent was never recorded."""
+    unknown_consent: Literal["auto", "deny", "allow"] = "auto"
+    """Whether a channel may be used for a contact whose consent was never recorded.
+
+    auto: denied as soon as the business records consents here for anyone; allowed while it records none at
+    all, because then the consents are kept where the addresses are.
+    """
     unknown_reach: Literal["deny", "allow"] = "allow"
     """Whether a channel counts as reachable for a contact where that was never recorded."""
 

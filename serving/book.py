@@ -51,6 +51,8 @@ class ContactBook:
         self._live_contacts, self._live_words = live_contacts, live_words
         self._frame = pd.DataFrame()
         self._said: Said = {}
+        self.keeps_consents = False
+        """Whether anyone's consent, or an unsubscription, is recorded."""
         self._seen: object = object()
         self.error: str | None = None
 
@@ -64,6 +66,7 @@ class ContactBook:
             frame = self._contacts()[columns].drop_duplicates(CONTACT_ID, keep="last").set_index(CONTACT_ID)
             said = _said(self._words().to_dict("records"))
             self._frame, self._said, self._seen, self.error = frame, said, stamp, None
+            self.keeps_consents = bool(said) or bool(frame[_flags("consent")].notna().to_numpy().any())
         except Exception as error:
             log.exception("contacts could not be read; those before stay")
             self.error = str(error) or type(error).__name__
@@ -78,6 +81,8 @@ class ContactBook:
             fresh = {name: value for name, value in newer.get(contact_id, {}).items() if _given(value)}
             words = _latest(self._said.get(contact_id, {}), said.get(contact_id, {}))
             found.append(_record({**row, **fresh}, words))
+        if any(value is not None for record in found for value in record.consent.values()):
+            self.keeps_consents = True
         return found
 
     def _rows(self, contact_ids: Sequence[str]) -> list[dict[Any, Any]]:

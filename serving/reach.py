@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -193,9 +193,15 @@ class ChannelLadder:
             consent=record.consent.get(channel),
             reachable=record.reachable.get(channel),
             sent_week=most_in_a_week(state.get("sent_7d", 0.0), since),
-            unknown_consent=self._parts.settings.unknown_consent,
+            unknown_consent=self._unknown_consent(),
             unknown_reach=self._parts.settings.unknown_reach,
         )
+
+    def _unknown_consent(self) -> Literal["deny", "allow"]:
+        configured = self._parts.settings.unknown_consent
+        if configured != "auto":
+            return configured
+        return "deny" if self._parts.book.keeps_consents else "allow"
 
     def _explore(
         self, worth: Sequence[RankedChannel], places: Sequence[int], value: float

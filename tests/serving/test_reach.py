@@ -24,9 +24,17 @@ EVERYTHING = {f"consent_{channel}": True for channel in CHANNELS}
 
 
 def test_nothing_is_sent_without_consent(shop: Any) -> None:
+    shop.contacts = consents(consent_email=False)
     (decision,) = shop.reach("c1")
     assert (decision.best, decision.send_at) == (None, None)
-    assert {tuple(channel.blocked_by) for channel in decision.channels} == {("consent_unknown",)}
+    blocked = {channel.channel: tuple(channel.blocked_by) for channel in decision.channels}
+    assert blocked.pop("email") == ("no_consent",)
+    assert set(blocked.values()) == {("consent_unknown",)}
+
+
+def test_where_no_consent_of_anyone_is_recorded_they_are_kept_elsewhere(shop: Any) -> None:
+    (decision,) = shop.reach("c1")
+    assert (decision.best, decision.fallback) == ("email", "no_message_history")
 
 
 def test_without_messages_the_configured_default_answers_where_it_is_permitted(shop: Any) -> None:
@@ -170,6 +178,8 @@ def test_a_forbidden_channel_is_never_the_answer(
     flags = {f"consent_{c}": v for c, v in consent.items()} | {f"reachable_{c}": v for c, v in reach.items()}
     shop.contacts = consents(**flags)
     (decision,) = shop.reach("c1", explore=explore, value=10.0)
-    permitted = {c for c in CHANNELS if consent.get(c) is True and reach.get(c) is not False}
+    recorded = any(value is not None for value in consent.values())
+    agreed = {c for c in CHANNELS if consent.get(c) is True or (not recorded and consent.get(c) is None)}
+    permitted = {c for c in agreed if reach.get(c) is not False}
     assert decision.best in permitted | {None}
     assert (decision.best is None) == (not permitted)
