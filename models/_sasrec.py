@@ -6,6 +6,7 @@ shuffled anew every epoch, and what a position must foretell is an item of the *
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,12 @@ if TYPE_CHECKING:
     from models.sequence import SequenceConfig
 
 Ints = npt.NDArray[np.int64]
-TOKENS = 8_192
-"""Positions in one batch."""
+TOKENS, LEAST_TOKENS = 8_192, 256
+"""Positions in one batch at most, and at least."""
+FEW_LINES = 50_000
+"""Purchases below which one thread learns."""
+STEPS = 50
+"""Batches an epoch should have, where there is little to make them of."""
 
 
 @dataclass(frozen=True)
@@ -128,10 +133,11 @@ def batches(
     order = random.permutation(len(sizes))
     order = order[: int(np.searchsorted(np.cumsum(sizes[order]), most)) + 1]
     order = order[np.argsort(sizes[order], kind="stable")]
+    tokens = int(np.clip(sizes[order].sum() // STEPS, LEAST_TOKENS, TOKENS))
     groups = []
     while len(order):
         longest = int(sizes[order[-1]])
-        count = max(TOKENS // longest, 1)
+        count = max(tokens // longest, 1)
         groups.append(order[-count:])
         order = order[:-count]
     for group in random.permutation(len(groups)):
@@ -169,21 +175,22 @@ class Check:
     items: Ints
     targets: list[npt.NDArray[np.int64]]
 
-    def recall(self, net: Net, k: int = 20) -> float:
-        """Return the mean share of the next order's items among the k best."""
+    def ndcg(self, net: Net, k: int = 20) -> float:
+        """Return the mean NDCG of the next order's items among the k best."""
         net.eval()
+        discounts = 1.0 / np.log2(np.arange(2, k + 2))
         found = []
         with torch.no_grad():
             for start in range(0, len(self.items), 256):
                 part = self.items[start : start + 256]
-                last = (part >= 0).sum(1) - 1
-                states = net(torch.from_numpy(np.maximum(part, 0)))[
-                    torch.arange(len(part)), torch.from_numpy(last)
-                ]
-                best = (states @ net.items.weight.T).topk(min(k, net.items.num_embeddings)).indices.numpy()
+                last = torch.from_numpy((part >= 0).sum(1) - 1)
+                states = net(torch.from_numpy(np.maximum(part, 0)))[torch.arange(len(part)), last]
+                scores = states @ net.items.weight.T
+                best = scores.topk(min(k, net.items.num_embeddings)).indices.numpy()
                 for row, wanted in zip(best, self.targets[start : start + 256], strict=True):
-                    found.append(float(np.isin(wanted, row).mean()))
-        return float(np.mean(found)) if found else 0.0
+                    gained = float(discounts[: len(row)][np.isin(row, wanted)].sum())
+                    found.append(gained / float(discounts[: len(wanted)].sum()))
+        return float(np.mean(found))
 
 
 def split_last(
@@ -223,17 +230,40 @@ def fit(
     progress: Progress,
 ) -> tuple[dict[str, npt.NDArray[np.float32]], int]:
     """Train; return the weights of the epoch best by `check` (else the last), and its number."""
+    with _threads(1 if len(histories.item) < FEW_LINES else torch.get_num_threads()):
+        return _fit(histories, check, items, config, seed, progress)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads; for small batches one is quicker than several."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _fit(
+    histories: Histories,
+    check: Check | None,
+    items: int,
+    config: "SequenceConfig",
+    seed: int,
+    progress: Progress,
+) -> tuple[dict[str, npt.NDArray[np.float32]], int]:
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
     net = Net(items, config)
     adam = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
-    best, best_recall, best_epoch = _weights(net), -1.0, 0
+    best, best_figure, best_epoch = _weights(net), -1.0, 0
     for epoch in range(1, config.epochs + 1):
         _epoch(net, adam, histories, config, random)
-        recall = check.recall(net) if check is not None else float(epoch)
+        figure = check.ndcg(net) if check is not None else float(epoch)
         progress("sequence: epochs", epoch, config.epochs)
-        if recall > best_recall:
-            best, best_recall, best_epoch = _weights(net), recall, epoch
+        if figure > best_figure:
+            best, best_figure, best_epoch = _weights(net), figure, epoch
         elif epoch - best_epoch >= config.patience:
             break
     progress("sequence: epochs", config.epochs, config.epochs)

@@ -42,11 +42,11 @@ class SequenceConfig:
     negatives: int = 512
     """Items drawn a batch, that a target must beat."""
     learning_rate: float = 0.002
-    epochs: int = 15
+    epochs: int = 10
     """Passes over the purchases at most."""
-    patience: int = 2
+    patience: int = 3
     """Epochs without a better validation after which learning stops."""
-    epoch_lines: int = 300_000
+    epoch_lines: int = 500_000
     """Purchases an epoch looks at, drawn anew, where there are more."""
     min_count: int = 5
     """Purchases an item must have to be known."""
