@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+import psutil  # type: ignore[import-untyped]
 import pyarrow.parquet as pq
 
 from nextbest.errors import NotReady
@@ -118,13 +119,18 @@ def run(settings: Settings, clients: int, seconds: float, seed: int, log_file: P
     ask = recommendation_requests(contacts, items, seed)
     with start_background(settings, log_file) as url:
         load(url, clients, min(2.0, seconds), ask)
+        before = _cpu_seconds()
         ours = load(url, clients, seconds, ask)
+        cpu = (_cpu_seconds() - before) * 1000 / max(len(ours.milliseconds), 1)
         alone = load(url, 1, seconds / 2, ask)
         empty = load(url, clients, seconds / 2, empty_requests)
     figures, peer = ours.figures(seconds), empty.figures(seconds / 2)
     ratio = round(figures["p50_ms"] / peer["p50_ms"], 2)
     return {
-        "figures": {**figures, "one_client": alone.figures(seconds / 2), "p50_over_empty_route": ratio},
+        "figures": {
+            **figures, "cpu_ms_per_request": round(cpu, 2), "p50_over_empty_route": ratio,
+            "one_client": alone.figures(seconds / 2),
+        },
         "peers": {"empty route (/livez)": peer},
         "sources": dict(ours.sources.most_common()),
         "data": {"home": settings.home.name, "contacts": len(contacts), "items": len(items)},
@@ -133,6 +139,12 @@ def run(settings: Settings, clients: int, seconds: float, seed: int, log_file: P
                     "python": platform.python_version(),
                     "clients": clients, "seconds": seconds, "workers": settings.workers},
     }  # fmt: skip
+
+
+def _cpu_seconds() -> float:
+    """Return what the service's processes, our children, have used of the processors."""
+    times = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
+    return float(sum(one.user + one.system for one in times))
 
 
 def _population(settings: Settings) -> tuple[list[str], list[str]]:
@@ -166,7 +178,11 @@ def main() -> None:
             f"{name:24}"
             + "".join(f"{one[k]:>10}" for k in ("p50_ms", "p95_ms", "p99_ms", "requests_per_second"))
         )
-    print(f"p50 over the empty route: {figures['p50_over_empty_route']}; who answered: {found['sources']}")
+    print(
+        f"processor {figures['cpu_ms_per_request']} ms a request; "
+        f"p50 over the empty route: {figures['p50_over_empty_route']}"
+    )
+    print(f"who answered: {found['sources']}")
     if asked.json:
         asked.json.write_text(json.dumps(found, indent=1))
 

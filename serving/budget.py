@@ -21,17 +21,26 @@ class Skipped(Exception):
         self.reason = reason
 
 
+PROVEN = 20
+"""Runs within their time, one after the other, from which a step is trusted."""
+
+
 @dataclass
 class _Record:
+    kept: int = 0
+    """Runs within their time since the last that was not."""
     overruns: int = 0
     rest_until: float = 0.0
 
 
 class Budget:
-    """Runs steps in helper threads so that a slow one can be left behind.
+    """Runs steps so that a slow one can be left behind.
 
-    A thread that overruns cannot be killed, so after `patience` overruns in a row a step rests for
-    `rest_seconds`: otherwise a hanging model would take every thread there is.
+    A step that has yet to prove itself runs in a helper thread, which is left behind when time is up. A
+    proven one runs in the caller's: where cores are few, handing over takes longer than the work. Should that
+    come late after all, its answer is taken, for the time is gone, but it has to prove itself anew. A thread
+    cannot be killed, so after `patience` overruns in a row a step rests for `rest_seconds`: otherwise a
+    hanging model would take every thread there is.
     """
 
     def __init__(self, threads: int = 4, patience: int = 3, rest_seconds: float = 10.0) -> None:
@@ -42,9 +51,18 @@ class Budget:
 
     def run(self, step: str, work: Callable[[], Result], milliseconds: float) -> Result:
         """Return what the work returns. Raises Skipped(over_budget), or what the work raised."""
-        record = self._records.get(step)
-        if milliseconds <= 0 or (record is not None and record.rest_until > time.monotonic()):
+        record = self._records.setdefault(step, _Record())
+        started = time.monotonic()
+        if milliseconds <= 0 or record.rest_until > started:
             raise Skipped(OVER_BUDGET, f"{step}: no time left")
+        if record.kept < PROVEN:
+            return self._aside(step, record, work, milliseconds)
+        result = work()
+        if (time.monotonic() - started) * 1000 > milliseconds:
+            record.kept = 0
+        return result
+
+    def _aside(self, step: str, record: _Record, work: Callable[[], Result], milliseconds: float) -> Result:
         future: Future[Result] = self._pool.submit(work)
         try:
             result = future.result(milliseconds / 1000)
@@ -52,15 +70,14 @@ class Budget:
             if future.done():  # the work itself raised it
                 raise
             future.cancel()
-            self._overran(step)
+            self._overran(record)
             raise Skipped(OVER_BUDGET, f"{step} took longer than {milliseconds:.0f} ms") from None
-        if record is not None:
-            self._records.pop(step, None)
+        record.kept, record.overruns = record.kept + 1, 0
         return result
 
-    def _overran(self, step: str) -> None:
+    def _overran(self, record: _Record) -> None:
         with self._lock:
-            record = self._records.setdefault(step, _Record())
+            record.kept = 0
             record.overruns += 1
             if record.overruns >= self._patience:
                 record.overruns = self._patience - 1  # after the rest one more overrun sends it back

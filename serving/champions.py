@@ -56,8 +56,14 @@ class Champions:
     place of the one before. Whatever goes wrong on the way, the old one goes on answering; `status` says why.
     """
 
-    def __init__(self, settings: Settings, golden: Mapping[str, Callable[[Any], None]] = GOLDEN) -> None:
-        self._settings, self._golden = settings, golden
+    def __init__(
+        self,
+        settings: Settings,
+        golden: Mapping[str, Callable[[Any], None]] = GOLDEN,
+        warm: Callable[[str, Any], None] = lambda *_: None,
+    ) -> None:
+        """Take the golden questions by task, and what else a model is to do before it serves."""
+        self._settings, self._golden, self._warm = settings, golden, warm
         self._slots = {task: _Slot() for task in TASKS}
         self._registry_error: str | None = "not asked yet"
         self._stamp: object = None
@@ -148,6 +154,7 @@ class Champions:
     def _checked(self, task: str, champion: "_Version") -> Model:
         model = load(_artifact_folder(champion.location()))
         self._golden[task](model)
+        self._warm(task, model)
         return model
 
     def _champions(self) -> "dict[str, _Version]":

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from features.erase import erase
 from features.events.lake import Lake
@@ -16,7 +17,7 @@ from features.events.log import EventLog
 from features.items import items_at
 from features.live import LiveContacts
 from features.points import Rules as PointRules
-from features.state import ContactState
+from features.state import ContactState, ContactView
 from features.tables import table_path
 from models.catalogue import Catalogue
 from nextbest.columns import CHANNEL, CONTACT_ID, EVENT, TIMESTAMP
@@ -37,6 +38,7 @@ log = logging.getLogger("nextbest.engine")
 
 REFRESH_SECONDS = 5.0
 """How often the background looks whether feature tables or contacts have changed."""
+RECOMMENDERS = ("next-purchase", "basket")
 WORDS = (CONTACT_ID, CHANNEL, TIMESTAMP, EVENT)
 
 
@@ -44,9 +46,11 @@ class Engine:
     """One process's stores, models and answers. `clock` says what the present is."""
 
     def __init__(self, settings: Settings, clock: Callable[[], datetime]) -> None:
+        # the nets are small: BLAS threads that wait for each other cost twenty times the work itself
+        threadpool_limits(1)
         self.settings, self.now = settings, clock
         self.access = Access(settings)
-        self.champions = Champions(settings).start()
+        self.champions = Champions(settings, warm=self._warm_model)
         self.log = EventLog(settings.event_log_url)
         self.decisions = DecisionSink(self.log.record_decisions)
         self.shelf = Shelf(self._load_items, self._items_stamp, self._warm)
@@ -64,6 +68,7 @@ class Engine:
         )
         self.answers = Answers(parts, PointRules.load(settings.rules))
         self._refresh()
+        self.champions.start()
         self._warm_up()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="refresh", daemon=True)
@@ -122,18 +127,20 @@ class Engine:
         tables = [table_path(self.settings, name) for name in ("item", "contact_lists")]
         return _stamp([*tables, self.settings.lake / "items.parquet"])
 
-    def _warm(self, catalogue: Catalogue) -> None:
+    def _warm(self, whole: Catalogue, sellable: Catalogue) -> None:
         """Let the models compute what they keep of a catalogue before a request has to wait for it."""
-        nobody = ContactState.empty(None).at(catalogue.now)
-        for model in (TRENDING, POPULAR, *(self._loaded("next-purchase")), *(self._loaded("basket"))):
-            try:
-                model.recommend(nobody, catalogue, 10)
-            except Exception:
-                log.exception("a model does not take to the new catalogue")
+        for catalogue in (whole, sellable):
+            for model in (TRENDING, POPULAR):
+                model.recommend(_nobody(catalogue), catalogue, 10)
+        for task in RECOMMENDERS:
+            loaded = self.champions.get(task)
+            if loaded is not None:
+                loaded.model.recommend(_nobody(whole), whole, 10)
 
-    def _loaded(self, task: str) -> list[Any]:
-        loaded = self.champions.get(task)
-        return [] if loaded is None else [loaded.model]
+    def _warm_model(self, task: str, model: Any) -> None:
+        catalogue = self.shelf.catalogue()
+        if task in RECOMMENDERS and catalogue is not None:
+            model.recommend(_nobody(catalogue), catalogue, 10)
 
     def _warm_up(self) -> None:
         """Pay for lazy imports and first connections before the first request."""
@@ -143,6 +150,10 @@ class Engine:
             log.warning("contacts cannot be read yet: %s", error)
         except Exception:
             log.exception("contacts cannot be read yet")
+
+
+def _nobody(catalogue: Catalogue) -> ContactView:
+    return ContactState.empty(None).at(catalogue.now)
 
 
 def _book(settings: Settings, events: EventLog) -> ContactBook:

@@ -260,8 +260,8 @@ class RecommendationLadder:
 def _plenty(ask: _Ask) -> int:
     """Return how many to ask a rung for, so that enough are left when some may not be shown."""
     asked = ask.asked
-    out = len(asked.exclude_ids) + len(asked.item_ids) + min(len(ask.person.view.repeat_items), 60)
-    return min(MOST, (8 if asked.category else 2) * asked.k + 20 + out)
+    times = 8 if asked.category or asked.placement == "buy_again" else 3
+    return min(MOST, times * asked.k + 20 + len(asked.exclude_ids) + len(asked.item_ids))
 
 
 def _share_of_a_category(asked: RecommendationsRequest) -> int:

@@ -13,9 +13,6 @@ from serving.web import create_app
 
 def open_engine() -> Engine:
     """Open everything the service stands on, as the environment says."""
-    import torch
-
-    torch.set_num_threads(1)
     settings = Settings()
     check_binding(settings)
     return Engine(settings, settings.present)

@@ -37,15 +37,15 @@ class Shelf:
     """Holds the catalogue; `refresh` is called by a background thread, everything else by requests.
 
     `load(now)` returns the items' frame and how many contacts there are, or None where nothing is built yet;
-    `stamp()` returns what changes when it would return something else. `warm` runs on a new catalogue before
-    it is shown, so that no request pays for what is computed once.
+    `stamp()` returns what changes when it would return something else. `warm` runs on a new catalogue, and
+    on its sellable part, before it is shown, so that no request pays for what is computed once.
     """
 
     def __init__(
         self,
         load: Callable[[datetime], tuple[pd.DataFrame, int] | None],
         stamp: Callable[[], object] = lambda: None,
-        warm: Callable[[Catalogue], None] = lambda _: None,
+        warm: Callable[[Catalogue, Catalogue], None] = lambda *_: None,
     ) -> None:
         self._load, self._stamp, self._warm = load, stamp, warm
         self._held: _Shelved | None = None
@@ -65,8 +65,7 @@ class Shelf:
                 self.error = "no feature tables; run: nextbest features build"
                 return
             shelved = _shelve(Catalogue.from_frame(loaded[0], now.timestamp()), loaded[1])
-            self._warm(shelved.catalogue)
-            self._warm(_cut(shelved, None))
+            self._warm(shelved.catalogue, _cut(shelved, None))
             self._held, self._seen, self.error = shelved, stamp, None
         except Exception as error:
             if str(error) != self.error:

@@ -7,7 +7,7 @@ from concurrent.futures import TimeoutError as Overrun
 
 import pytest
 
-from serving.budget import Budget, Deadline, Skipped
+from serving.budget import PROVEN, Budget, Deadline, Skipped
 from serving.decisions import DecisionSink
 
 
@@ -54,6 +54,23 @@ def test_after_its_rest_a_step_that_answers_again_is_forgiven() -> None:
     hold.set()
     time.sleep(0.1)
     assert [budget.run("slow", lambda: 1, 1000) for _ in range(3)] == [1, 1, 1]
+    budget.close()
+
+
+def test_a_proven_step_runs_where_it_is_asked_until_it_comes_late() -> None:
+    budget = Budget()
+    here = threading.get_ident()
+    where = [budget.run("step", threading.get_ident, 1000) for _ in range(PROVEN + 1)]
+    assert here not in where[:PROVEN]
+    assert where[PROVEN] == here
+
+    def late() -> int:
+        time.sleep(0.02)
+        return threading.get_ident()
+
+    assert budget.run("step", late, 5) == here
+    with pytest.raises(Skipped):
+        budget.run("step", late, 5)
     budget.close()
 
 

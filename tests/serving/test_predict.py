@@ -113,7 +113,7 @@ def test_the_card_of_a_known_contact(shop: Any, answers: Answers) -> None:
     assert card.affinities[0].category == "food/milk"
     assert card.affinities[0].share == 1.0
     assert set(card.predictions) == {"churn", "value", "next_order"}
-    assert card.consents["email"].permitted is False
+    assert card.consents["email"].consent is None
     assert card.engagement.level == "high"
     assert card.rule_score is not None
     assert card.rule_score.reached == []
