@@ -137,7 +137,9 @@ class SequenceModel:
         numbers = [self.number[item] for item in items if item in self.number][-self.config.length :]
         if not numbers:
             return None
-        logits = self.weights["items.weight"] @ self._state(np.array(numbers))
+        state = self._state(np.array(numbers))
+        # not `@`: BLAS would wake its threads, and waiting for busy cores costs a hundred times the product
+        logits = np.einsum("ic,c->i", self.weights["items.weight"], state)
         logits -= logits.max()
         return np.asarray(logits - np.log(np.exp(logits).sum()), dtype=np.float32)
 
@@ -151,17 +153,22 @@ class SequenceModel:
 
     def _block(self, x: Floats32, at: str, only_last: bool) -> Floats32:
         w, heads = self.weights, self.config.heads
-        time, width = x.shape
+        width = x.shape[1]
         normed = _norm(x, w[at + "norm_attention.weight"], w[at + "norm_attention.bias"])
-        parts = normed @ w[at + "attention.weight"].T + w[at + "attention.bias"]
-        q, k, v = parts.reshape(time, 3, heads, width // heads).transpose(
-            1, 2, 0, 3
-        )  # each (heads, T, C / heads)
-        if only_last:
-            q, x = q[:, -1:], x[-1:]
+        asking = normed[-1:] if only_last else normed
+
+        def part(rows: Floats32, number: int) -> Floats32:
+            """Query, key or value, (heads, T, C / heads); one by one they stay below what BLAS splits up."""
+            span = slice(number * width, (number + 1) * width)
+            made = rows @ w[at + "attention.weight"][span].T + w[at + "attention.bias"][span]
+            return made.reshape(len(rows), heads, width // heads).transpose(1, 0, 2)
+
+        q, k, v = part(asking, 0), part(normed, 1), part(normed, 2)
         logits = q @ k.transpose(0, 2, 1) / np.float32(np.sqrt(width // heads))  # (heads, Q, T)
-        if not only_last:
-            logits = np.where(np.tri(time, dtype=np.bool_), logits, np.float32(-np.inf))
+        if only_last:
+            x = x[-1:]
+        else:
+            logits = np.where(np.tri(len(x), dtype=np.bool_), logits, np.float32(-np.inf))
         attention = np.exp(logits - logits.max(-1, keepdims=True))
         attention /= attention.sum(-1, keepdims=True)
         y = (attention @ v).transpose(1, 0, 2).reshape(len(x), width)
