@@ -28,7 +28,10 @@ class Tail(Protocol):
 
 
 class LiveContacts:
-    """Reads only; safe to share between threads."""
+    """Reads only; safe to share between threads.
+
+    Visits that happened before the last build and were linked to a contact after it count from the next build.
+    """
 
     def __init__(
         self, store: Store, log: Tail, points_rules: Rules, paths: Callable[[], Mapping[str, str]] = dict
