@@ -12,16 +12,24 @@ from models._shelf import shelf_of
 from models.base import Ranking, Reason, Shopper
 from models.catalogue import Catalogue
 from models.popularity import Popularity, PopularityConfig, joined
+from nextbest.errors import BadInput
 
 DAY = 86_400.0
+WEIGHTS = ("repeat_30d", "repeat_90d", "repeat_365d", "repeat_count")
 
 
 @dataclass(frozen=True)
 class FrequencyConfig:
-    """What tops the personal list up."""
+    """What counts as often, and what tops the personal list up."""
 
+    weight: str = "repeat_90d"
+    """The shopper's weights that order the list: repeat_30d, repeat_90d, repeat_365d or repeat_count."""
     statistic: str = "sold_90d"
     """The item statistic that is popularity."""
+
+    def __post_init__(self) -> None:
+        if self.weight not in WEIGHTS:
+            raise BadInput(f"no weight {self.weight!r}; known: {', '.join(WEIGHTS)}")
 
 
 class Frequency:
@@ -39,11 +47,12 @@ class Frequency:
         """Return at most k items; the context changes nothing."""
         del context
         rows = shelf_of(catalogue).rows_of(shopper.repeat_items)
-        places = np.flatnonzero(rows >= 0)[:k]
-        weights = np.asarray(shopper.repeat_90d, dtype=np.float64)[places]
+        weights = np.asarray(getattr(shopper, self.config.weight), dtype=np.float64)
+        known = np.flatnonzero(rows >= 0)
+        places = known[np.argsort(-weights[known], kind="stable")][:k]
         own = Ranking(
             [shopper.repeat_items[place] for place in places],
-            weights,
+            weights[places],
             [personal_reason(shopper, int(place)) for place in places],
             self.kind,
         )
