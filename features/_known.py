@@ -20,9 +20,9 @@ KNOWN_COLUMNS = (
 def known(events: Any, identities: Any, paths: Any) -> Any:
     """Return the events with KNOWN_COLUMNS.
 
-    `contact_id`: the event's own, else the one its anonymous_id is linked to, visits before the link included.
-    `lead`: False on all lines of an order but the first by (timestamp, event_id). `amount`: price * quantity, no
-    price 0, no quantity 1.
+    `contact_id`: the event's own, else the one its anonymous_id is linked to, visits before the link too.
+    `lead`: False on all lines of an order but the first by (timestamp, event_id). `amount`: price * quantity,
+    no price 0, no quantity 1.
     identities: anonymous_id, linked_id. paths: item_id, path, category (`category_paths`).
     """
     linked = events.left_join(identities, "anonymous_id", rname="{name}_linked")

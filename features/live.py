@@ -30,7 +30,7 @@ class Tail(Protocol):
 class LiveContacts:
     """Reads only; safe to share between threads.
 
-    Visits that happened before the last build and were linked to a contact after it count from the next build.
+    Visits before the last build that were linked to a contact after it count from the next build.
     """
 
     def __init__(
