@@ -171,6 +171,8 @@ class Champions:
         if self._client is None:
             # a connection kept open would go on reading a database file that has been replaced
             os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+            for chatty in ("mlflow", "alembic"):
+                logging.getLogger(chatty).setLevel(logging.WARNING)
             from mlflow import MlflowClient
 
             self._client = MlflowClient(self._settings.mlflow_uri, self._settings.mlflow_uri)

@@ -16,6 +16,20 @@ from nextbest.settings import Settings
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 HOUSEHOLDS = 260
 """As few as churn can be calibrated on."""
+QUICK = {
+    "channel": {"log": "simulated"},
+    "next-purchase": {
+        "epochs": "1",
+        "width": "16",
+        "length": "20",
+        "negatives": "32",
+        "min_count": "60",
+        "contacts": "60",
+        "every_days": "30",
+        "rounds": "20",
+    },
+}
+"""Options by job: good enough to serve, learned in seconds."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +90,7 @@ def _fill(settings: Settings) -> None:
     ingest(settings, "complete-journey", now=NOW, shift_to_today=True, households=HOUSEHOLDS)
     build(settings, NOW)
     for name in jobs_found():
-        options = {"channel": {"log": "simulated"}}.get(name, {})
-        train([name], Context(settings, NOW, settings.seed, options))
+        train([name], Context(settings, NOW, settings.seed, QUICK.get(name, {})))
     registry = Registry(settings)
     for row in registry.list():
         # so small a world seldom lets a model win surely; what is tested here is what serves, not what wins
