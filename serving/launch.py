@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -49,10 +48,11 @@ def start_background(settings: Settings, log_file: Path) -> Iterator[str]:
 
 
 def command(settings: Settings) -> list[str]:
-    """Return the BentoML command that serves."""
+    """Return the BentoML command that serves; BentoML takes addresses only."""
+    host = "127.0.0.1" if settings.host == "localhost" else settings.host
     return [
         sys.executable, "-m", "bentoml", "serve", "serving.service:Nextbest",
-        "--host", settings.host, "--port", str(settings.port),
+        "--host", host, "--port", str(settings.port),
     ]  # fmt: skip
 
 
@@ -72,8 +72,9 @@ def environment(settings: Settings) -> dict[str, str]:
         values["NEXTBEST_RULES"] = str(settings.rules.resolve())
     quiet = {"BENTOML_DO_NOT_TRACK": "True", "MLFLOW_DISABLE_TELEMETRY": "true", "FEAST_USAGE": "False"}
     threads = {name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    metrics = {"PROMETHEUS_MULTIPROC_DIR": tempfile.mkdtemp(prefix="nextbest-metrics-")}
-    return {**os.environ, **quiet, **threads, **metrics, **values}
+    # BentoML empties its folder of shared metrics when it starts: another service must not be using it
+    own = {"BENTOML_HOME": str(settings.home.resolve() / "bentoml" / str(settings.port))}
+    return {**os.environ, **quiet, **threads, **own, **values}
 
 
 def _text(value: object) -> str:
