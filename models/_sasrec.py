@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 Ints = npt.NDArray[np.int64]
 TOKENS, LEAST_TOKENS = 8_192, 256
 """Positions in one batch at most, and at least."""
-FEW_LINES = 50_000
-"""Purchases below which one thread learns."""
 STEPS = 50
 """Batches an epoch should have, where there is little to make them of."""
 
@@ -230,13 +228,13 @@ def fit(
     progress: Progress,
 ) -> tuple[dict[str, npt.NDArray[np.float32]], int]:
     """Train; return the weights of the epoch best by `check` (else the last), and its number."""
-    with _threads(1 if len(histories.item) < FEW_LINES else torch.get_num_threads()):
+    with _threads(config.threads):
         return _fit(histories, check, items, config, seed, progress)
 
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Let torch use so many threads; for small batches one is quicker than several."""
+    """Let torch use so many threads, and then as many as before."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

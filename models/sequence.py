@@ -52,6 +52,8 @@ class SequenceConfig:
     """Purchases an item must have to be known."""
     max_items: int = 20_000
     """Items known at most, the most bought."""
+    threads: int = 1
+    """Threads that learn; on cores that others use too, several wait for each other longer than they work."""
     refit: bool = False
     """Learn again for as many epochs as were best, on the last orders too."""
 
@@ -66,6 +68,7 @@ class SequenceConfig:
             "epoch_lines",
             "min_count",
             "max_items",
+            "threads",
         ):
             if getattr(self, name) < 1:
                 raise BadInput(f"{name} is {getattr(self, name)}; it must be 1 or more")

@@ -36,6 +36,7 @@ SEQUENCE = {
     "epochs": "passes over the purchases at most",
     "negatives": "items drawn a batch",
     "min_count": "purchases an item must have to be known to it",
+    "threads": "threads it learns with",
 }
 RANKER = {
     "rounds": "trees that rank",
