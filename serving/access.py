@@ -10,7 +10,7 @@ from enum import IntEnum
 
 from nextbest.errors import BadInput
 from nextbest.settings import Settings
-from serving.schemas import Refused
+from serving.refused import Refused
 
 
 class Right(IntEnum):

@@ -22,6 +22,7 @@ from serving.access import Right
 from serving.engine import Engine
 from serving.metrics import CONTENT_TYPE, Metrics
 from serving.openapi import Call, document
+from serving.refused import Refused, parse
 from serving.schemas import (
     BestChannel,
     BestChannelRequest,
@@ -34,8 +35,6 @@ from serving.schemas import (
     Problem,
     Recommendations,
     RecommendationsRequest,
-    Refused,
-    parse,
 )
 
 log = logging.getLogger("nextbest.web")

@@ -10,7 +10,7 @@ import pytest
 from nextbest.errors import BadInput
 from nextbest.settings import Settings
 from serving.access import Access, Right, check_binding, is_loopback, presented_key
-from serving.schemas import Refused
+from serving.refused import Refused
 
 WRITE, SECRET = "write-1", "sécret-2"
 

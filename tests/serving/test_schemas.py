@@ -4,14 +4,13 @@ import json
 
 import pytest
 
+from serving.refused import Refused, parse
 from serving.schemas import (
     BestChannelRequest,
     BoughtTogetherRequest,
     PredictionsRequest,
     RecommendationsRequest,
-    Refused,
     Request,
-    parse,
 )
 
 

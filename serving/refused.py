@@ -1,0 +1,52 @@
+"""Reading what was asked, and saying what was wrong with it and what would work."""
+
+import re
+from functools import partial
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from serving.schemas import Request
+
+
+class Refused(Exception):
+    """A request that is answered with a problem."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+
+Parsed = TypeVar("Parsed", bound=Request)
+
+
+def parse(model: type[Parsed], body: bytes) -> Parsed:
+    """Read a request's body. Raises Refused(400) with what is wrong and where."""
+    try:
+        return model.model_validate_json(body or b"{}")
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+    refused = partial(Refused, 400)
+    if problems[0]["type"] == "json_invalid":
+        raise refused("malformed_json", f"the body is not JSON: {problems[0]['ctx']['error']}")
+    said = dict.fromkeys(_say(model, problem) for problem in problems[:5])
+    raise refused("invalid_request", "; ".join(said))
+
+
+def _say(model: type[Request], problem: Any) -> str:
+    """Put one of pydantic's errors into words that name the field."""
+    where = re.sub(r"\.(\d+)", r"[\1]", ".".join(str(part) for part in problem["loc"]))
+    if problem["type"] == "extra_forbidden":
+        return f"unknown field '{where[:100]}'; known: {', '.join(model.model_fields)}"
+    if problem["type"] == "missing":
+        return f"'{where}' is needed"
+    if problem["type"] in ("model_type", "model_attributes_type"):
+        return f"the body is to be a JSON object with: {', '.join(model.model_fields)}"
+    return f"'{where}': {problem['msg'][:1].lower()}{problem['msg'][1:]}, not {_shorten(problem['input'])}"
+
+
+def _shorten(value: object) -> str:
+    if isinstance(value, list | dict):
+        return f"a {'list' if isinstance(value, list) else 'object'} of {len(value)}"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
