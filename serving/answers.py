@@ -63,7 +63,9 @@ class Answers:
                 "bought-together", lambda: loaded.model.bought_together(asked.item_ids, 2 * asked.k)
             )
             shown = [rule for rule in found if self._parts.shelf.may_show(rule.consequent)]
-            rules, version = [_rule(rule) for rule in shown[: asked.k]], loaded.version
+            title = self._parts.shelf.title
+            rules = [_rule(rule, title(rule.consequent)) for rule in shown[: asked.k]]
+            version = loaded.version
         except Skipped as skipped:
             fallback = skipped.reason
         except Exception:
@@ -76,10 +78,11 @@ class Answers:
         )
 
 
-def _rule(rule: Rule) -> AssociationRule:
+def _rule(rule: Rule, title: str | None) -> AssociationRule:
     return AssociationRule(
         antecedent=list(rule.antecedent),
         consequent=rule.consequent,
+        title=title,
         support=rule.support,
         confidence=rule.confidence,
         lift=rule.lift,

@@ -238,7 +238,7 @@ class RecommendationLadder:
         now: datetime,
     ) -> Recommendations:
         source, version, fallback = given
-        items = _falling(picked)
+        items = _falling(picked, self._parts.shelf.title)
         result = Recommendations(
             recommendation_id=new_id(),
             items=items,
@@ -271,17 +271,29 @@ def _share_of_a_category(asked: RecommendationsRequest) -> int:
     return max(3, -(-asked.k // 3))
 
 
-def _falling(picked: Sequence[_Pick]) -> list[RecommendedItem]:
+def _falling(picked: Sequence[_Pick], title: Callable[[str], str | None]) -> list[RecommendedItem]:
     """Return the items with scores that never rise: what was held back for its category comes later."""
     items, least = [], math.inf
     for pick in picked:
         least = min(least, pick.score)
         items.append(
             RecommendedItem(
-                item_id=pick.item_id, score=least, probability=pick.probability, reason=pick.reason
+                item_id=pick.item_id,
+                title=title(pick.item_id),
+                score=least,
+                probability=pick.probability,
+                reason=_named(pick.reason, title),
             )
         )
     return items
+
+
+def _named(reason: ItemReason, title: Callable[[str], str | None]) -> ItemReason:
+    """Return the reason with the title of the item it rests on, so that a page can say it."""
+    item_id = reason.because.get("item_id")
+    if not isinstance(item_id, str):
+        return reason
+    return ItemReason(kind=reason.kind, because={**reason.because, "title": title(item_id)})
 
 
 def _reason(reason: Reason, filled_by: str | None) -> ItemReason:

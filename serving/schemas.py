@@ -117,6 +117,8 @@ class RecommendedItem(Answer):
     """One item; `probability`: of buying it within the horizon; an estimate where no model answered."""
 
     item_id: str
+    title: str | None
+    """What the catalogue calls it."""
     score: float
     probability: float = Field(ge=0, le=1)
     reason: ItemReason
@@ -153,6 +155,8 @@ class AssociationRule(Answer):
 
     antecedent: list[str]
     consequent: str
+    title: str | None
+    """What the catalogue calls the consequent."""
     support: float
     confidence: float
     lift: float

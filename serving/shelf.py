@@ -84,6 +84,12 @@ class Shelf:
             return True
         return bool(held.catalogue.in_stock[row] and not held.catalogue.hidden[row])
 
+    def title(self, item_id: str) -> str | None:
+        """Return what the catalogue calls an item; None for one it does not know."""
+        held = self._held
+        row = held.catalogue.index.get(item_id) if held is not None else None
+        return None if held is None or row is None else held.catalogue.titles[row]
+
     def sellable(self, category: str | None = None) -> Catalogue:
         """Return the items in stock and not hidden, at or below a category path. Needs a catalogue."""
         held = self._held
