@@ -1,5 +1,6 @@
 """The BentoML service: the front door that reads settings and the clock; no logic."""
 
+import gc
 import os
 
 import bentoml
@@ -15,7 +16,10 @@ def open_engine() -> Engine:
     """Open everything the service stands on, as the environment says."""
     settings = Settings()
     check_binding(settings)
-    return Engine(settings, settings.present)
+    engine = Engine(settings, settings.present)
+    gc.collect()
+    gc.freeze()  # what start-up has made stays: looking through it again would hold up requests
+    return engine
 
 
 APP = create_app(open_engine)
