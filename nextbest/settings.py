@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     unknown_reach: Literal["deny", "allow"] = "allow"
     """Whether a channel counts as reachable for a contact where that was never recorded."""
 
+    serve_simulated: bool = False
+    """Whether a model learned from simulated messages may choose channels for real contacts; for trying out."""
+
     host: str = "127.0.0.1"
     port: int = Field(3000, ge=1, le=65535)
     workers: int = Field(1, ge=1)

@@ -31,6 +31,8 @@ class Loaded:
     task: str
     version: str
     model: Any
+    simulated: bool = False
+    """Learned from simulated data: it shows how things work and decides for nobody, unless asked to."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class Champions:
             return
         slot.seen = champion.name
         try:
-            loaded = Loaded(task, champion.name, self._checked(task, champion))
+            loaded = Loaded(task, champion.name, self._checked(task, champion), champion.simulated)
         except Exception as error:
             said = f"{champion.name}: {error}"
             if said != slot.error:
@@ -162,9 +164,10 @@ class Champions:
         found = {}
         for task in TASKS:
             name = f"nextbest-{task}"
-            version = _by_alias(client, name)
-            if version is not None:
-                found[task] = _Version(name, version, client)
+            champion = _by_alias(client, name)
+            if champion is not None:
+                simulated = champion.tags.get("simulated") == "true"
+                found[task] = _Version(name, str(champion.version), simulated, client)
         return found
 
     def _connect(self) -> Any:
@@ -183,6 +186,7 @@ class Champions:
 class _Version:
     registered: str
     number: str
+    simulated: bool
     client: Any = field(repr=False)
 
     @property
@@ -200,12 +204,12 @@ class _Version:
         return Path(download_artifacts(artifact_uri=uri, tracking_uri=self.client.tracking_uri))
 
 
-def _by_alias(client: Any, name: str) -> str | None:
+def _by_alias(client: Any, name: str) -> Any | None:
     """Return the version the alias points to; None where the model or the alias does not exist."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return str(client.get_model_version_by_alias(name, ALIAS).version)
+        return client.get_model_version_by_alias(name, ALIAS)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None

@@ -36,6 +36,7 @@ DAY = 86_400.0
 DRAWS = 200
 """Thompson draws: one of them decides, the share that agrees with it is its propensity."""
 NO_HISTORY = "no_message_history"
+SIMULATED = "simulated_model"
 CONSENTS_UNAVAILABLE = "consents_unavailable"
 OWN_RATES = OwnRates()
 UNKNOWN_CHANNEL = ChannelSettings()
@@ -118,6 +119,8 @@ class ChannelLadder:
 
         try:
             loaded = self._parts.champion("channel")
+            if loaded.simulated and not self._parts.settings.serve_simulated:
+                raise Skipped(SIMULATED)
             ranked = deadline.run(loaded.version, lambda: rank(loaded.model))
             return _Given(ranked, loaded.version, None)
         except Skipped as skipped:

@@ -107,10 +107,13 @@ class FakeChampions:
 
     def __init__(self) -> None:
         self.models: dict[str, Any] = {}
+        self.simulated: set[str] = set()
         self.why = "no_champion"
 
     def get(self, task: str) -> Loaded | None:
-        return Loaded(task, f"nextbest-{task}/1", self.models[task]) if task in self.models else None
+        if task not in self.models:
+            return None
+        return Loaded(task, f"nextbest-{task}/1", self.models[task], task in self.simulated)
 
     def why_none(self, task: str) -> str:
         return self.why

@@ -49,6 +49,15 @@ def test_without_messages_the_configured_default_answers_where_it_is_permitted(s
     assert shop.reach("c1")[0].best not in (None, "email")
 
 
+def test_a_policy_learned_from_simulated_messages_decides_for_nobody_unless_asked_to(shop: Any) -> None:
+    shop.contacts = consents(**EVERYTHING)
+    shop.champions.models["channel"] = BestArm(dict.fromkeys(CHANNELS, 50.0), dict.fromkeys(CHANNELS, 100.0))
+    shop.champions.simulated.add("channel")
+    (decision,) = shop.reach("c1")
+    assert (decision.best, decision.source, decision.model_version) == ("email", "default", None)
+    assert decision.fallback == "no_message_history"
+
+
 def with_messages(shop: Any, **channels: tuple[float, float]) -> None:
     from dataclasses import replace
 
