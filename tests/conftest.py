@@ -17,6 +17,7 @@ NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 HOUSEHOLDS = 260
 """As few as churn can be calibrated on."""
 QUICK = {
+    "basket": {"lift_weight": "0.5"},
     "channel": {"log": "simulated"},
     "next-purchase": {
         "epochs": "1",

@@ -67,7 +67,7 @@ def test_recommendations(client: Any) -> None:
     assert set(said) == {
         "recommendation_id", "items", "source", "model_version", "fallback", "as_of", "identified",
     }  # fmt: skip
-    assert set(said["items"][0]) == {"item_id", "score", "probability", "reason"}
+    assert set(said["items"][0]) == {"item_id", "title", "score", "probability", "reason"}
     assert said["as_of"] == {"moment": "2026-03-01T00:00:00Z", "position": 5}
 
 
