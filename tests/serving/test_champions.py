@@ -37,7 +37,8 @@ class Registered:
         if self.error:
             raise self.error
         return {
-            task: module._Version(f"nextbest-{task}", number, self) for task, number in self.aliases.items()
+            task: module._Version(f"nextbest-{task}", number, False, self)
+            for task, number in self.aliases.items()
         }
 
 

@@ -234,6 +234,12 @@ def _popular(engine: Engine) -> list[str]:
     return [item.item_id for item in given.items]
 
 
+def test_a_policy_learned_from_simulated_messages_is_known_for_one(engine: Engine, world: Any) -> None:
+    asked = BestChannelRequest(contact_ids=world.contacts[:1])
+    assert engine.champions.get("channel").simulated
+    assert engine.answers.best_channel(asked, engine.now()).contacts[0].fallback == "no_message_history"
+
+
 def test_decisions_reach_the_log(broken_world: Callable[[], Any]) -> None:
     world = broken_world()
     with opened(world) as engine:
