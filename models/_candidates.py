@@ -125,8 +125,9 @@ FEATURES = (
     "repeat_30d", "repeat_90d", "repeat_365d", "repeat_count",
     "per_order_30d", "per_order_90d", "per_order_365d", "per_order",
     "days_since_last", "days_since_first", "own_gap", "over_own_gap", "over_cadence", "over_order_gap",
-    "expected_since", "in_last_order", "recent_place", "viewed_days",
+    "expected_since", "orders_since", "in_last_order", "recent_place", "viewed_days",
     "category_share", "category_loyalty", "category_days", "category_expected",
+    "path_share", "path_loyalty", "path_days", "path_expected",
     "share_7d", "share_30d", "share_90d", "share_365d", "trend", "repurchase_rate", "cadence_days",
     "buyers", "price", "price_ratio", "days_on_sale", "days_unsold",
     "sequence", "sequence_best", "basket", "basket_best", "in_context",
@@ -141,7 +142,8 @@ def matrix(shopper: Shopper, catalogue: Catalogue, found: Candidates) -> Floats:
     shelf, rows = shelf_of(catalogue), found.rows
     columns = {
         **_personal(shopper, found),
-        **_category(shopper, shelf, found),
+        **_group(shopper, shelf.category_codes, len(shelf.category_names), found, "category"),
+        **_group(shopper, shelf.path_codes, int(shelf.path_codes.max(initial=-1)) + 1, found, "path"),
         **_item(shopper, shelf, rows),
         "sequence": found.sequence,
         "sequence_best": found.sequence
@@ -187,9 +189,18 @@ def _personal(shopper: Shopper, found: Candidates) -> dict[str, Floats]:
             "over_own_gap": since / gap,
             "over_order_gap": since / _at_least(features.get("order_gap_days"), 1e-3),
             "expected_since": rate * since,
+            "orders_since": _orders_since(shopper, place),
             "in_last_order": (pick(shopper.repeat_last, -np.inf) >= last).astype(np.float64),
             "items_bought": np.full(len(place), float(len(shopper.repeat_items))),
         }
+
+
+def _orders_since(shopper: Shopper, place: Rows) -> Floats:
+    """Return how many of the orders still seen (some item's last one) came after the candidate's last one."""
+    if not len(shopper.repeat_last):
+        return np.full(len(place), np.nan)
+    moments, number = np.unique(shopper.repeat_last, return_inverse=True)
+    return np.where(place >= 0, (len(moments) - 1.0 - number)[place], np.nan)
 
 
 _COUNTS = ("repeat_30d", "repeat_90d", "repeat_365d", "repeat_count")
@@ -199,25 +210,26 @@ def _at_least(value: float | None, least: float = 1e-6) -> float:
     return max(value, least) if value is not None and value == value else float("nan")
 
 
-def _category(shopper: Shopper, shelf: Shelf, found: Candidates) -> dict[str, Floats]:
-    """What the shopper buys in the candidate's category, and how long ago anything of it."""
-    size = len(shelf.category_names)
-    codes = shelf.category_codes[found.rows]
+def _group(shopper: Shopper, codes: Rows, size: int, found: Candidates, name: str) -> dict[str, Floats]:
+    """What the shopper buys of the candidate's group of items, and how long ago anything of it.
+
+    `codes` numbers each catalogue row's group, below `size`.
+    """
     known = found.personal >= 0
-    bought = shelf.category_codes[found.personal[known]]
-    weights = np.bincount(bought, np.asarray(shopper.repeat_90d)[known], size)
+    often = np.asarray(shopper.repeat_90d, dtype=np.float64)
+    bought = codes[found.personal[known]]
+    weights = np.bincount(bought, often[known], size)
     last = np.full(size, -np.inf)
     np.maximum.at(last, bought, np.asarray(shopper.repeat_last)[known])
-    days = (shopper.now - last[codes]) / DAY
+    group = codes[found.rows]
+    days = (shopper.now - last[group]) / DAY
     days[~np.isfinite(days)] = np.nan
-    own = np.zeros(len(codes))
-    if known.any():
-        own = np.where(found.place >= 0, np.asarray(shopper.repeat_90d)[found.place], 0.0)
+    own = np.where(found.place >= 0, often[found.place], 0.0) if known.any() else np.zeros(len(group))
     return {
-        "category_share": weights[codes] / max(weights.sum(), 1e-12),
-        "category_loyalty": own / np.maximum(weights[codes], 1e-12),
-        "category_days": days,
-        "category_expected": weights[codes] * (LN2 / 90.0) * days,
+        f"{name}_share": weights[group] / max(weights.sum(), 1e-12),
+        f"{name}_loyalty": own / np.maximum(weights[group], 1e-12),
+        f"{name}_days": days,
+        f"{name}_expected": weights[group] * (LN2 / 90.0) * days,
     }
 
 

@@ -24,7 +24,7 @@ class NextPurchaseConfig:
     rounds: int = 150
     """Trees that rank."""
     leaves: int = 15
-    learning_rate: float = 0.06
+    learning_rate: float = 0.1
     least_rows: int = 100
     """Rows a leaf must hold; fewer where there is little data."""
     l2: float = 10.0

@@ -78,6 +78,11 @@ class Shelf:
         return np.array([names[str(name)] for name in self.catalogue.categories], dtype=np.int64)
 
     @cached_property
+    def path_codes(self) -> Rows:
+        """Number of each item's whole category path."""
+        return np.unique(self.catalogue.paths.astype(str), return_inverse=True)[1].astype(np.int64)
+
+    @cached_property
     def category_names(self) -> list[str]:
         """The categories in order of their names."""
         return sorted(self.catalogue.rows_in_category)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,7 +28,9 @@ from training.base import Context, Evaluation
 from training.metrics import expected_calibration_error, hit_rate_at_k, ndcg_at_k, recall_at_k
 from training.split import TemporalSplit
 
-EVERY_DAYS, CONTACTS, HOLDOUT_CONTACTS = 7, 2_500, 20_000
+EVERY_DAYS, MOMENTS, CONTACTS, HOLDOUT_CONTACTS = 7, 12, 2_500, 20_000
+MOST_PASSED = 4
+"""Moments that the probability is learned from: the latest whose horizon is over."""
 SEQUENCE = {
     "width": "numbers an item is described by in the sequence model",
     "blocks": "its transformer blocks",
@@ -63,7 +65,13 @@ class NextPurchaseData:
     holdout: Moment
     units: npt.NDArray[np.int64]
     """Places in the hold-out of those who had ordered before and did so again."""
-    _answers: list[tuple[Any, "Answers"]] = field(default_factory=list)
+
+    _answers: list[tuple[Any, Answers]] = field(default_factory=list)
+
+    @property
+    def passed(self) -> Sequence[datetime]:
+        """Moments whose horizon is over when calibration looks."""
+        return [cut for cut in self.cuts if cut + self.horizon <= self.later]
 
     def answers(self, model: Any) -> "Answers":
         """Return what a model says to everyone of the hold-out, asked once."""
@@ -91,6 +99,7 @@ class NextPurchaseJob:
     options: ClassVar[Mapping[str, str]] = {
         "cut": "where the hold-out begins, YYYY-MM-DD (its last days)",
         "every_days": f"days between the moments learned from ({EVERY_DAYS})",
+        "moments": f"moments learned from at most ({MOMENTS})",
         "contacts": f"contacts a moment, a sample where there are more ({CONTACTS})",
         **described(SequenceConfig, SEQUENCE),
         **described(NextPurchaseConfig, RANKER),
@@ -101,11 +110,9 @@ class NextPurchaseJob:
         """Choose the moments and read the hold-out; what is known of its shoppers ends at the cut."""
         horizon = timedelta(days=context.settings.purchase_horizon_days)
         split = split_of(context, horizon.days)
-        window = split.end - split.cut
-        step = timedelta(days=min(whole(context, "every_days", EVERY_DAYS), max(window.days // 2, 1)))
-        first = split.cut - 2 * window
-        cuts = [first + i * step for i in range(2 * window // step) if first + i * step <= split.cut - step]
+        later = split.cut - (split.end - split.cut)
         lines = purchases(context.settings, split.end)
+        cuts = _moments(context, split, later - horizon, float(lines["time"].min()))
         contacts = some_contacts(context, split.cut, HOLDOUT_CONTACTS)
         holdout = moment(context, lines, split.cut, split.end, horizon, contacts)
         units = [
@@ -120,7 +127,7 @@ class NextPurchaseJob:
             )
         some = some_contacts(context, split.cut, whole(context, "contacts", CONTACTS))
         return NextPurchaseData(
-            split, lines, some, horizon, cuts, split.cut - window, holdout, np.array(units, dtype=np.int64)
+            split, lines, some, horizon, cuts, later, holdout, np.array(units, dtype=np.int64)
         )
 
     def fit(self, data: NextPurchaseData, context: Context) -> NextPurchase:
@@ -133,7 +140,7 @@ class NextPurchaseJob:
         learned = NextPurchase.learn(
             RankingData(
                 self._moments(data, data.cuts, context, buyers=True),
-                self._moments(data, data.cuts[:1], context),
+                self._moments(data, data.passed[-MOST_PASSED:], context),
                 next(self._moments(data, [data.later], context)),
                 sequence_then,
                 basket_then,
@@ -221,6 +228,26 @@ class NextPurchaseJob:
             "holdout_units": len(data.units),
             "simulated": False,
         }
+
+
+def _moments(context: Context, split: TemporalSplit, passed: datetime, start: float) -> list[datetime]:
+    """Return the moments to learn from, the earliest first: every few days, and one at `passed`.
+
+    None lies in the first half window of the data, where little is known of anyone. Raises NotReady where
+    `passed` does: the latest moment whose horizon is over before calibration.
+    """
+    window = split.end - split.cut
+    step = timedelta(days=min(whole(context, "every_days", EVERY_DAYS), max(window.days // 2, 1)))
+    count = whole(context, "moments", MOMENTS)
+    earliest = datetime.fromtimestamp(start, UTC) + window / 2
+    if passed < earliest:
+        days, needed = (split.end - earliest + window / 2).days, (split.end - passed + window / 2).days
+        raise NotReady(
+            f"the orders span {days} days and {needed} are needed with windows of {window.days}; ingest "
+            "more, or set NEXTBEST_HOLDOUT_DAYS and NEXTBEST_PURCHASE_HORIZON_DAYS to fewer days"
+        )
+    cuts = {passed, *(split.cut - (i + 1) * step for i in range(count))}
+    return sorted(cut for cut in cuts if cut >= earliest)
 
 
 def _sequence(lines: pd.DataFrame, context: Context) -> SequenceModel | None:
