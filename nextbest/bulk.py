@@ -18,6 +18,8 @@ from nextbest.settings import Settings
 from serving.engine import Engine
 from serving.schemas import BestChannelRequest, PredictionsRequest, RecommendationsRequest
 
+BUDGET_MS = 60_000.0
+"""Nobody waits for one answer in bulk: a busy machine must not make it fall back."""
 CHUNK = 500
 """Contacts answered and written at a time: memory does not grow with their number."""
 
@@ -60,7 +62,8 @@ def score(
     ids = read_contacts(contacts) if contacts else _everyone(settings)
     if not ids:
         raise NotReady("nobody to score; run: nextbest ingest …, then nextbest features build")
-    engine = Engine(settings, settings.present)
+    patient = settings.model_copy(update={"budget_ms": BUDGET_MS})
+    engine = Engine(patient, settings.present)
     try:
         return _write(out, what, ids, _ANSWERS[what], engine, settings.present(), k, progress)
     finally:

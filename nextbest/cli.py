@@ -307,11 +307,11 @@ def score(
 
 @app.command()
 def erase(contact_id: str, home: Home = None, now: Now = None, as_json: Json = False) -> None:
-    """Erase a contact from log, lake, feature tables and online store."""
-    from features.erase import erase as erase_contacts
+    """Erase a contact from log, lake, rejects, feature tables and online store."""
+    from features.forget import forget
 
     with door(show_bars=False):
-        summary = erase_contacts(read_settings(home, now), [contact_id])
+        summary = forget(read_settings(home, now), [contact_id])
     show(summary, as_json, f"erased {contact_id}")
 
 

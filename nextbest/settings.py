@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     """Whether a channel counts as reachable for a contact where that was never recorded."""
 
     serve_simulated: bool = False
-    """Whether a model learned from simulated messages may choose channels for real contacts; for trying out."""
+    """Whether a model learned from simulated messages may choose channels for real contacts (to try it)."""
 
     host: str = "127.0.0.1"
     port: int = Field(3000, ge=1, le=65535)

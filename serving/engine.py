@@ -11,9 +11,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from features.erase import erase
 from features.events.lake import Lake
 from features.events.log import EventLog
+from features.forget import forget
 from features.items import items_at
 from features.live import LiveContacts
 from features.points import Rules as PointRules
@@ -93,12 +93,10 @@ class Engine:
         return found
 
     def erase(self, contact_id: str) -> bool:
-        """Erase a contact from log, lake, feature tables and online store; tell if there was anything."""
-        lake = Lake(self.settings.lake)
-        lake.write_identities(self.log.identities())  # or visits linked a moment ago would stay
-        erased = lake.erase([contact_id]) + self.log.erase([contact_id]) + erase(self.settings, [contact_id])
+        """Erase a contact everywhere; tell whether there was anything."""
+        erased = forget(self.settings, [contact_id], self.log)
         self._refresh()
-        return erased > 0
+        return bool(erased)
 
     def close(self) -> None:
         """Write what is queued and stop the background."""
