@@ -1,4 +1,4 @@
-"""The contact's own response rates, with no one else's to lean on: what answers before anything is learned."""
+"""The contact's own response rates, leaning on nobody else's: what answers before anything is learned."""
 
 import json
 from collections.abc import Mapping, Sequence
