@@ -24,7 +24,14 @@ START = datetime(2025, 1, 1, tzinfo=UTC)
 DAYS = 200
 NOW = START + timedelta(days=DAYS, hours=12)
 FAST = {
-    "next-purchase": {"epochs": "2", "width": "8", "rounds": "30", "every_days": "15", "min_count": "2"},
+    "next-purchase": {
+        "epochs": "2",
+        "width": "8",
+        "rounds": "30",
+        "every_days": "15",
+        "moments": "3",
+        "min_count": "2",
+    },
     "basket": {},
 }
 
