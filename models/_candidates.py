@@ -25,12 +25,12 @@ class Amounts:
     """How many items each generator offers at most."""
 
     personal: int = 150
-    sequence: int = 100
-    neighbours: int = 100
+    sequence: int = 60
+    neighbours: int = 60
     recent: int = 12
     """Recent and viewed items whose neighbours are looked up."""
     popular: int = 20
-    category: int = 40
+    category: int = 30
     trending: int = 10
 
 

@@ -36,11 +36,15 @@ class Shelf:
     catalogue: Catalogue
     _orders: dict[str, Rows] = field(default_factory=dict)
     _shares: dict[str, Floats] = field(default_factory=dict)
+    _values: dict[str, Floats] = field(default_factory=dict)
+    _within: dict[tuple[str, str], Floats] = field(default_factory=dict)
 
     def statistic(self, column: str) -> Floats:
         """Return an item statistic or the trend, 0 where unknown."""
-        values = self.trend if column == "trend" else self.catalogue.statistics[column]
-        return np.nan_to_num(values, nan=0.0)
+        if column not in self._values:
+            values = self.trend if column == "trend" else self.catalogue.statistics[column]
+            self._values[column] = np.nan_to_num(values, nan=0.0)
+        return self._values[column]
 
     def share(self, column: str) -> Floats:
         """Return each item's part of a statistic's sum over all items."""
@@ -48,6 +52,14 @@ class Shelf:
             values = self.statistic(column)
             self._shares[column] = values / max(float(values.sum()), 1e-300)
         return self._shares[column]
+
+    def share_within(self, column: str, category: str) -> Floats:
+        """Return each item's part of its category's sum, in the order of `by(column, category)`."""
+        key = column, category
+        if key not in self._within:
+            values = self.statistic(column)[self.by(column, category)]
+            self._within[key] = values / max(float(values.sum()), 1e-300)
+        return self._within[key]
 
     def by(self, column: str, category: str | None = None) -> Rows:
         """Return the rows by falling statistic, those of one category if given; equal ones by item_id."""

@@ -113,11 +113,9 @@ def best_in_categories(shelf: Shelf, weights: dict[str, float], k: int, column: 
 def _in_categories(shelf: Shelf, weights: dict[str, float], k: int, column: str) -> tuple[Rows, Floats]:
     """Return k rows and their scores; items that never sold have a score of 0."""
     rows, scores = [np.empty(0, dtype=np.int64)], [np.empty(0)]
-    values = shelf.statistic(column)
     for name, weight in weights.items():
-        best = shelf.by(column, name)
-        rows.append(best[:k])
-        scores.append(weight * values[best[:k]] / max(float(values[best].sum()), 1e-300))
+        rows.append(shelf.by(column, name)[:k])
+        scores.append(weight * shelf.share_within(column, name)[:k])
     found, score = np.concatenate(rows), np.concatenate(scores)
     order = np.lexsort((shelf.name_order[found], -score))[:k]
     return found[order], score[order]

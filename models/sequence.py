@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -42,9 +43,9 @@ class SequenceConfig:
     negatives: int = 512
     """Items drawn a batch, that a target must beat."""
     learning_rate: float = 0.002
-    epochs: int = 10
+    epochs: int = 8
     """Passes over the purchases at most."""
-    patience: int = 3
+    patience: int = 2
     """Epochs without a better validation after which learning stops."""
     epoch_lines: int = 500_000
     """Purchases an epoch looks at, drawn anew, where there are more."""
@@ -137,7 +138,9 @@ class SequenceModel:
 
         None where none of them is known.
         """
-        numbers = [self.number[item] for item in items if item in self.number][-self.config.length :]
+        number = self.number
+        known = (number[item] for item in reversed(items) if item in number)
+        numbers = list(islice(known, self.config.length))[::-1]
         if not numbers:
             return None
         state = self._state(np.array(numbers))
