@@ -59,7 +59,12 @@ def score(
 
     Raises BadInput for a file without contact ids, NotReady where there is nobody to answer for.
     """
+    if out.is_dir():
+        raise BadInput(f"--out {out} is a folder; name a file, such as {out / f'{what}.parquet'}")
+    out.parent.mkdir(parents=True, exist_ok=True)
     ids = read_contacts(contacts) if contacts else _everyone(settings)
+    if contacts and not ids:
+        raise BadInput(f"{contacts} names no contact")
     if not ids:
         raise NotReady("nobody to score; run: nextbest ingest …, then nextbest features build")
     patient = settings.model_copy(update={"budget_ms": BUDGET_MS})
@@ -74,10 +79,21 @@ def read_contacts(file: Path) -> list[str]:
     """Return the distinct contact_id of a CSV or Parquet file, in order."""
     if not file.exists():
         raise BadInput(f"no file {file}; --contacts takes a CSV or Parquet file with a column contact_id")
-    frame = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file, dtype=str)
+    try:
+        frame = pd.read_parquet(file) if file.suffix == ".parquet" else _csv(file)
+    except (ValueError, OSError) as error:  # pandas' and Arrow's own errors are ValueErrors
+        raise BadInput(f"{file} cannot be read as CSV or Parquet with a column contact_id: {error}") from None
     if "contact_id" not in frame.columns:
         raise BadInput(f"{file} has no column contact_id; it has: {', '.join(map(str, frame.columns))}")
     return list(dict.fromkeys(frame["contact_id"].dropna().astype(str)))
+
+
+def _csv(file: Path) -> pd.DataFrame:
+    """Read a CSV by the separator its header has most of."""
+    with file.open(encoding="utf-8-sig", errors="replace") as source:
+        header = source.readline()
+    separator = max(",;\t|", key=header.count)
+    return pd.read_csv(file, dtype=str, sep=separator, encoding="utf-8-sig")
 
 
 def _everyone(settings: Settings) -> list[str]:
@@ -102,7 +118,6 @@ def _write(
     k: int,
     progress: Progress,
 ) -> BulkSummary:
-    out.parent.mkdir(parents=True, exist_ok=True)
     aside = out.with_name(f".{out.name}.{os.getpid()}")
     rows, sources = 0, dict[str, int]()
     try:

@@ -3,7 +3,10 @@
 Heavy libraries are imported inside the commands, so that `nextbest --help` answers at once.
 """
 
+import difflib
 import logging
+import os
+import tomllib
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +24,7 @@ from nextbest.progress import Progress, silent
 from nextbest.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
+OLD_DAYS = 60
 features_app = typer.Typer(no_args_is_help=True, help="Feature tables and the feature store.")
 models_app = typer.Typer(no_args_is_help=True, help="Registered models, champions and their history.")
 app.add_typer(features_app, name="features")
@@ -54,6 +58,7 @@ def read_settings(home: Path | None, now: str | None, **overrides: Any) -> Setti
 @contextmanager
 def door(show_bars: bool = True) -> Iterator[Progress]:
     """Turn expected errors into one line and exit code 2; draw progress bars unless told otherwise."""
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     for chatty in ("alembic", "mlflow"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
@@ -65,10 +70,26 @@ def door(show_bars: bool = True) -> Iterator[Progress]:
         else:
             yield silent
     except ValidationError as error:
-        lines = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise screen.fail(f"settings: {lines}") from None
+        raise screen.fail(
+            f"settings (options, NEXTBEST_*, nextbest.toml): {_settings_problems(error)}"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise screen.fail(f"nextbest.toml in this folder cannot be read: {error}") from None
     except (NextbestError, OSError) as error:
         raise screen.fail(str(error)) from None
+
+
+def _settings_problems(error: ValidationError) -> str:
+    said = []
+    for problem in error.errors():
+        name = ".".join(map(str, problem["loc"]))
+        if problem["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(name, Settings.model_fields, 1)
+            known = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(Settings.model_fields)}"
+            said.append(f"no setting '{name}'; {known}")
+        else:
+            said.append(f"{name}: {problem['msg']}")
+    return "; ".join(said)
 
 
 def pairs(values: list[str], option: str) -> dict[str, str]:
@@ -137,6 +158,21 @@ def ingest(
             shift_to_today=shift_to_today, progress=report,
         )  # fmt: skip
     show(summary, as_json, f"ingested {source}")
+    if not as_json:
+        _say_if_old(settings)
+
+
+def _say_if_old(settings: Settings) -> None:
+    """Say when the data end long before the present: everything would look as if it had stopped."""
+    from features.events.lake import Lake
+
+    span = Lake(settings.lake).span() if settings.lake.exists() else None
+    days = (settings.present() - span[1]).days if span else 0
+    if span and days > OLD_DAYS:
+        screen.say(
+            f"[yellow]note:[/] the last event is {days} days old, so every contact looks lost. For old data "
+            f"give every command --now {span[1]:%Y-%m-%d} (or NEXTBEST_NOW), or ingest with --shift-to-today."
+        )
 
 
 @app.command()
@@ -194,15 +230,19 @@ def train(
         screen.show_json([plain(r) for r in reports])
     else:
         show_reports(reports)
+        _say_if_old(settings)
+    if all(report.status in {"skipped", "failed"} for report in reports):
+        raise typer.Exit(1)
 
 
 def _registry_command(
-    call: Callable[[Any], Any], title: str, home: Path | None, now: str | None, as_json: bool
+    call: Callable[[Any, datetime], Any], title: str, home: Path | None, now: str | None, as_json: bool
 ) -> None:
     from training.tracking import Registry
 
     with door(show_bars=False):
-        answer = call(Registry(read_settings(home, now)))
+        settings = read_settings(home, now)
+        answer = call(Registry(settings), settings.present())
     if as_json or not isinstance(answer, list):
         show(answer, as_json, title)
     elif answer:
@@ -215,7 +255,7 @@ def _registry_command(
 @models_app.command("list")
 def list_(home: Home = None, now: Now = None, as_json: Json = False) -> None:
     """List registered models and which version is champion."""
-    _registry_command(lambda r: r.list(), "models", home, now, as_json)
+    _registry_command(lambda r, _: r.list(), "models", home, now, as_json)
 
 
 @models_app.command("show")
@@ -227,7 +267,7 @@ def show_model(
     as_json: Json = False,
 ) -> None:
     """Show one version: metrics, baselines, data, where its run is."""
-    _registry_command(lambda r: r.show(name, version), name, home, now, as_json)
+    _registry_command(lambda r, _: r.show(name, version), name, home, now, as_json)
 
 
 @models_app.command()
@@ -240,10 +280,7 @@ def promote(
     as_json: Json = False,
 ) -> None:
     """Make a version champion; a running service follows within seconds."""
-    settings = read_settings(home, now)
-    _registry_command(
-        lambda r: r.promote(name, version, reason, settings.present()), name, home, now, as_json
-    )
+    _registry_command(lambda r, at: r.promote(name, version, reason, at), name, home, now, as_json)
 
 
 @models_app.command()
@@ -255,8 +292,7 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Make the previous champion champion again."""
-    settings = read_settings(home, now)
-    _registry_command(lambda r: r.rollback(name, reason, settings.present()), name, home, now, as_json)
+    _registry_command(lambda r, at: r.rollback(name, reason, at), name, home, now, as_json)
 
 
 @models_app.command()
@@ -267,7 +303,7 @@ def history(
     as_json: Json = False,
 ) -> None:
     """Show every promotion and rollback."""
-    _registry_command(lambda r: r.history(name), "promotions", home, now, as_json)
+    _registry_command(lambda r, _: r.history(name), "promotions", home, now, as_json)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from nextbest.errors import NotReady
+from nextbest.errors import BadInput, NotReady
 from nextbest.settings import Settings
 from serving.access import check_binding
 
@@ -24,6 +25,7 @@ STOP_SECONDS = 20.0
 def serve(settings: Settings) -> None:
     """Become the service; returns only by raising. Raises BadInput where it would be open to the world."""
     check_binding(settings)
+    check_port(settings)
     os.chdir(ROOT)
     sys.stdout.flush()
     os.execve(sys.executable, command(settings), environment(settings))  # noqa: S606 - our own interpreter
@@ -33,6 +35,7 @@ def serve(settings: Settings) -> None:
 def start_background(settings: Settings, log_file: Path) -> Iterator[str]:
     """Yield the base URL once the service is ready; stop it afterwards. Raises NotReady naming the log."""
     check_binding(settings)
+    check_port(settings)
     log_file.parent.mkdir(parents=True, exist_ok=True)
     with log_file.open("ab") as output:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter
@@ -45,6 +48,20 @@ def start_background(settings: Settings, log_file: Path) -> Iterator[str]:
             yield url
         finally:
             _stop(process)
+
+
+def check_port(settings: Settings) -> None:
+    """Raise BadInput where the port is taken."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise BadInput(
+                f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); "
+                "choose another port with --port"
+            ) from None
 
 
 def command(settings: Settings) -> list[str]:
@@ -71,6 +88,7 @@ def environment(settings: Settings) -> dict[str, str]:
     if settings.rules is not None:
         values["NEXTBEST_RULES"] = str(settings.rules.resolve())
     quiet = {"BENTOML_DO_NOT_TRACK": "True", "MLFLOW_DISABLE_TELEMETRY": "true", "FEAST_USAGE": "False"}
+    quiet["MLFLOW_LOGGING_LEVEL"] = os.environ.get("MLFLOW_LOGGING_LEVEL", "WARNING")
     threads = {name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     # BentoML empties its folder of shared metrics when it starts: another service must not be using it
     own = {"BENTOML_HOME": str(settings.home.resolve() / "bentoml" / str(settings.port))}

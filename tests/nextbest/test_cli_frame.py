@@ -71,3 +71,55 @@ def test_doctor_on_an_empty_home_names_the_first_command(tmp_path: Path) -> None
     assert findings["events"]["state"] == "missing"
     assert "nextbest ingest" in findings["events"]["mend"]
     assert findings["keys"]["state"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [("port = = 3", "nextbest.toml in this folder cannot be read"), ("prot = 3", "did you mean 'port'?")],
+)
+@pytest.mark.parametrize(
+    "command", [["doctor"], ["models", "promote", "churn", "1"], ["models", "rollback", "churn"]]
+)
+def test_a_damaged_settings_file_is_one_line(
+    command: list[str], toml: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "400")
+    (tmp_path / "nextbest.toml").write_text(toml)
+    result = run.invoke(app, [*command, "--home", str(tmp_path / "home")])
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.csv", b"", "cannot be read"),
+        ("broken.parquet", b"PAR?", "cannot be read"),
+        ("other.csv", b"kunde\n1\n", "has no column contact_id; it has: kunde"),
+        ("nobody.csv", b"contact_id\n", "names no contact"),
+    ],
+)
+def test_contacts_that_cannot_be_read_are_one_line(
+    name: str, content: bytes, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    (tmp_path / name).write_bytes(content)
+    arguments = [
+        "score",
+        "channels",
+        "--out",
+        str(tmp_path / "x.parquet"),
+        "--contacts",
+        str(tmp_path / name),
+    ]
+    result = run.invoke(app, [*arguments, "--home", str(tmp_path)])
+    assert (result.exit_code, message in result.output) == (2, True), result.output
+    assert not (tmp_path / "x.parquet").exists()
+
+
+def test_contacts_are_read_by_their_own_separator(tmp_path: Path) -> None:
+    from nextbest.bulk import read_contacts
+
+    (tmp_path / "c.csv").write_text("name;contact_id\nA;1\nB;2\nC;1\n", encoding="utf-8-sig")
+    assert read_contacts(tmp_path / "c.csv") == ["1", "2"]
