@@ -87,7 +87,8 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(3000, ge=1, le=65535)
-    workers: int = Field(1, ge=1)
+    workers: int = Field(2, ge=1)
+    """Processes that answer, each with the catalogue and the champions in memory (about 0.6 GB)."""
     write_key: SecretStr | None = None
     """Public key: may send events and ask recommendations."""
     secret_key: SecretStr | None = None

@@ -75,7 +75,7 @@ def _move_registry(file: Path, before: str, after: str) -> None:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A world of 260 households, their year moved to end at NOW; every model trained is champion."""
-    settings = Settings(home=tmp_path_factory.mktemp("world") / "home", now=NOW)
+    settings = Settings(home=tmp_path_factory.mktemp("world") / "home", now=NOW, workers=1)
     _fill(settings)
     return World(settings, NOW)
 
