@@ -52,7 +52,7 @@ def main() -> None:
             build(settings, NOW)
         ours, peers, facts = measured(Context(settings, NOW, asked.seed, options))
     report.show({"nextbest next_purchase": ours, **peers}, COLUMNS)
-    print(f"\nlearned in {ours['seconds']} s, an answer of 20 items in {ours['answer_ms']:.2f} ms (median)")
+    print(f"\nlearned in {ours['seconds']} s, an answer of 20 items in {ours['answer_ms']:.2f} ms")
     report.write(asked.json, ours, peers, {"name": asked.data, **options, **facts}, [asked.seed])
 
 
@@ -76,22 +76,19 @@ def measured(context: Context) -> tuple[dict[str, Any], dict[str, dict[str, Any]
         if one.improvement is not None:
             interval = [one.improvement_low, one.improvement_high]
             rows[one.name] |= {"better_by": one.improvement, "better_interval": interval}
-    answer = {"answer_ms": answer_ms(model, data)}
-    return (
-        rows.pop("ours") | answer | {"seconds": seconds, "peak_mb": report.peak_mb()},
-        rows,
-        job.facts(data),
-    )
+    timed = answer_ms(model, data) | {"seconds": seconds, "peak_mb": report.peak_mb()}
+    return rows.pop("ours") | timed, rows, job.facts(data)
 
 
-def answer_ms(model: NextPurchase, data: NextPurchaseData) -> float:
-    """Return the median milliseconds of one answer of 20 items."""
+def answer_ms(model: NextPurchase, data: NextPurchaseData) -> dict[str, float]:
+    """Return the median milliseconds of one answer of 20 items, by the clock and of this thread's work."""
     taken = []
     for shopper in data.holdout.shoppers[:TIMED]:
-        start = time.perf_counter()
+        start = time.perf_counter(), time.thread_time()
         model.recommend(shopper, data.holdout.catalogue, 20)
-        taken.append((time.perf_counter() - start) * 1000)
-    return float(np.median(taken))
+        taken.append((time.perf_counter() - start[0], time.thread_time() - start[1]))
+    clock, work = np.median(taken, axis=0) * 1000
+    return {"answer_ms": float(clock), "answer_cpu_ms": float(work)}
 
 
 if __name__ == "__main__":
