@@ -1,6 +1,6 @@
 """What the ranker learns from - moments, and the rows made of them - and how its boosters are trained."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import lightgbm as lgb
@@ -57,16 +57,16 @@ class Moment:
     """Items of the first order after the moment; empty where none came in time."""
     within: Sequence[Collection[str]]
     """Items bought within the horizon."""
+    passed: bool = False
+    """Whether the horizon is over before calibration looks; shoppers who bought nothing are there then."""
 
 
 @dataclass(frozen=True)
 class RankingData:
     """What next_purchase learns from; `then` generators know nothing of what comes after the moments."""
 
-    ranking: Iterable[Moment]
-    """Moments whose next orders are ranked."""
-    chances: Iterable[Moment]
-    """Moments whose horizons have passed before `later`."""
+    moments: Iterable[Moment]
+    """Moments whose next orders are ranked; the probability is learned from those that are `passed`."""
     later: Moment
     """The moment calibration looks at."""
     sequence_then: SequenceModel | None
@@ -93,52 +93,89 @@ class RowMaker:
     ) -> None:
         self._data, self._config, self._random, self._progress = data, config, random, progress
 
-    def of(
-        self,
-        moments: Iterable[Moment],
-        wanted: Callable[[Moment], Sequence[Collection[str]]],
-        carts: float,
-        every: bool = False,
-        whole: bool = False,
-    ) -> Sample:
-        """Return all candidates bought and a sample of the others (`whole`: all of them).
+    def ranked_and_bought(self) -> tuple[Sample, Sample]:
+        """Return the rows to rank (next orders that can be foretold) and those to say how likely each is.
 
-        Shoppers without a bought candidate are left out, unless `every`.
+        Both hold all candidates bought and a sample of the others; the latter everyone of the moments passed.
         """
-        parts: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]] = []
-        for done, moment in enumerate(moments):
-            generators = Generators(
-                moment.catalogue, self._data.sequence_then, self._data.basket_then, self._config.amounts
-            )
-            for shopper, items in zip(moment.shoppers, wanted(moment), strict=True):
-                part = self._one(generators, shopper, items, carts, whole) if items or every else None
-                if part is not None and len(part[1]) and (every or part[1].any()):
-                    parts.append(part)
+        ranked, bought = list[_Part](), list[_Part]()
+        for done, moment in enumerate(self._data.moments):
+            generators = self._generators(moment)
+            for shopper, order, within in zip(moment.shoppers, moment.next_order, moment.within, strict=True):
+                plain = self._look(generators, shopper, ()) if moment.passed else None
+                if plain is not None:
+                    bought.append(self._some(plain, within))
+                if order:
+                    cart = self._cart(order)
+                    seen = plain if plain is not None and not cart else self._look(generators, shopper, cart)
+                    ranked.append(self._some(seen, [item for item in order if item not in cart]))
             self._progress("candidates: moments", done + 1, 0)
-        features = [part[0] for part in parts] or [np.empty((0, len(FEATURES)), dtype=np.float32)]
-        labels = np.concatenate([np.empty(0), *(part[1] for part in parts)])
-        groups = np.array([len(part[1]) for part in parts], dtype=np.int64)
-        return Sample(np.concatenate(features), labels.astype(np.float64), groups)
+        return _joined([part for part in ranked if part.labels.any()]), _joined(bought)
 
-    def _one(
-        self, generators: Generators, shopper: Shopper, items: Collection[str], carts: float, whole: bool
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-        cart = self._cart(items, carts)
+    def checked(self) -> Sample:
+        """Return every candidate of everyone at the moment calibration looks at."""
+        later = self._data.later
+        generators = self._generators(later)
+        return _joined(
+            [
+                seen.labelled(within)
+                for seen, within in (
+                    (self._look(generators, shopper, ()), within)
+                    for shopper, within in zip(later.shoppers, later.within, strict=True)
+                )
+            ]
+        )
+
+    def _generators(self, moment: Moment) -> Generators:
+        then = self._data
+        return Generators(moment.catalogue, then.sequence_then, then.basket_then, self._config.amounts)
+
+    @staticmethod
+    def _look(generators: Generators, shopper: Shopper, cart: Sequence[str]) -> "_Seen":
         found = generators.candidates(shopper, cart)
-        rows = generators.shelf.rows_of([item for item in items if item not in cart])
-        bought = np.isin(found.rows, rows)
-        keep = np.ones(len(bought), dtype=np.bool_)
-        if not whole:
-            keep = bought | (self._random.random(len(bought)) < self._config.negatives / max(len(bought), 1))
-        features = matrix(shopper, generators.catalogue, found)[keep]
-        return features.astype(np.float32), bought[keep]
+        features = matrix(shopper, generators.catalogue, found).astype(np.float32)
+        return _Seen(generators, found.rows, features)
 
-    def _cart(self, items: Collection[str], carts: float) -> list[str]:
-        """Put up to three items of the order into a cart, in the given share of the orders."""
-        if len(items) < 2 or self._random.random() >= carts:
+    def _some(self, seen: "_Seen", bought: Collection[str]) -> "_Part":
+        whole = seen.labelled(bought)
+        drawn = self._random.random(len(whole.labels)) < self._config.negatives / max(len(whole.labels), 1)
+        keep = whole.labels | drawn
+        return _Part(whole.features[keep], whole.labels[keep])
+
+    def _cart(self, items: Collection[str]) -> list[str]:
+        """Put up to three items of the order into a cart, in the configured share of the orders."""
+        if len(items) < 2 or self._random.random() >= self._config.carts:
             return []
         size = int(self._random.integers(1, min(3, len(items) - 1) + 1))
         return [str(item) for item in self._random.choice(sorted(items), size, replace=False)]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A shopper's rows: features and which were bought."""
+
+    features: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A shopper's candidates: catalogue rows and features."""
+
+    generators: Generators
+    rows: Rows
+    features: npt.NDArray[np.float32]
+
+    def labelled(self, bought: Collection[str]) -> _Part:
+        """Tell which of them were bought."""
+        return _Part(self.features, np.isin(self.rows, self.generators.shelf.rows_of(list(bought))))
+
+
+def _joined(parts: Sequence[_Part]) -> Sample:
+    features = [part.features for part in parts] or [np.empty((0, len(FEATURES)), dtype=np.float32)]
+    labels = np.concatenate([np.empty(0), *(part.labels for part in parts)])
+    groups = np.array([len(part.labels) for part in parts], dtype=np.int64)
+    return Sample(np.concatenate(features), labels, groups)
 
 
 def boost(rows: Sample, config: NextPurchaseConfig, seed: int, objective: str, rounds: int) -> lgb.Booster:

@@ -65,23 +65,24 @@ class NextPurchase:
     ) -> Self:
         """Learn ranker, chance and calibration. Raises NotReady where too few next orders can be foretold."""
         config = config or NextPurchaseConfig()
-        random = np.random.default_rng(seed)
-        rows = RowMaker(data, config, random, progress)
-        ranked = rows.of(data.ranking, lambda moment: moment.next_order, config.carts)
+        rows = RowMaker(data, config, np.random.default_rng(seed), progress)
+        ranked, bought = rows.ranked_and_bought()
+        if not bought.labels.any():
+            raise NotReady("no candidate was bought within the horizon at any moment; ingest more orders")
         if len(ranked.groups) < LEAST_GROUPS:
             raise NotReady(
                 f"only {len(ranked.groups)} next orders hold an item that could have been foretold, and "
                 f"{LEAST_GROUPS} are needed; ingest more orders"
             )
         ranker = boost(ranked, config, seed, "lambdarank", config.rounds)
-        progress("ranker", 1, 2)
-        bought = rows.of(data.chances, lambda moment: moment.within, 0.0, every=True)
+        progress("ranker", 1, 3)
         chance = boost(bought, config, seed, "binary", config.chance_rounds)
-        checked = rows.of([data.later], lambda moment: moment.within, 0.0, every=True, whole=True)
+        progress("ranker", 2, 3)
+        checked = rows.checked()
         calibration = Calibration.learn(
             np.asarray(chance.predict(checked.features, num_threads=1)), checked.labels, seed
         )
-        progress("ranker", 2, 2)
+        progress("ranker", 3, 3)
         return cls(config, ranker, chance, calibration, data.sequence, data.basket)
 
     def recommend(

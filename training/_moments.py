@@ -49,15 +49,15 @@ def moment(
     end: datetime,
     horizon: timedelta,
     contacts: Sequence[str],
-    buyers: bool = False,
+    passed: bool = True,
 ) -> Moment:
     """Read everyone of `contacts` known at a moment, and what they bought in the horizon after, up to `end`.
 
-    `buyers`: only those who bought anything in it.
+    Where the moment has not `passed`, only those who bought anything.
     """
     until = min(at + horizon, end)
     orders, within = first_orders(lines, at, until), bought_between(lines, at, until)
-    if buyers:
+    if not passed:
         contacts = [contact for contact in contacts if contact in orders]
     catalogue = Catalogue.from_frame(items_at(context.settings, at), at.timestamp())
     shoppers: list[Shopper] = [
@@ -66,7 +66,11 @@ def moment(
     ids = [str(shopper.contact_id) for shopper in shoppers]
     nothing: frozenset[str] = frozenset()
     return Moment(
-        catalogue, shoppers, [orders.get(i, nothing) for i in ids], [within.get(i, nothing) for i in ids]
+        catalogue,
+        shoppers,
+        [orders.get(i, nothing) for i in ids],
+        [within.get(i, nothing) for i in ids],
+        passed,
     )
 
 

@@ -54,12 +54,12 @@ def people(make_shopper):
 def moment(shelf, people):
     shoppers, bought = [s for s, _ in people], [b for _, b in people]
     within = [b if place % 2 else set() for place, b in enumerate(bought)]
-    return Moment(shelf, shoppers, bought, within)
+    return Moment(shelf, shoppers, bought, within, passed=True)
 
 
 @pytest.fixture(scope="module")
 def model(moment, basket):
-    return NextPurchase.learn(RankingData([moment], [moment], moment, None, basket, None, basket), CONFIG, 3)
+    return NextPurchase.learn(RankingData([moment], moment, None, basket, None, basket), CONFIG, 3)
 
 
 def test_it_learns_whom_to_believe(model, people, shelf):
@@ -171,17 +171,17 @@ def test_an_unknown_shelf_and_an_empty_one_are_no_error(model, make_catalogue, m
 
 
 def test_without_generators_it_still_learns(moment, people, shelf):
-    model = NextPurchase.learn(RankingData([moment], [moment], moment, None, None, None, None), CONFIG, 3)
+    model = NextPurchase.learn(RankingData([moment], moment, None, None, None, None), CONFIG, 3)
     assert model.recommend(people[4][0], shelf, 1).item_ids[0] in people[4][1]
 
 
 def test_too_little_is_not_ready(shelf, people, moment):
     few = Moment(shelf, [s for s, _ in people[:5]], [b for _, b in people[:5]], [set()] * 5)
     with pytest.raises(NotReady, match="only 5 next orders hold an item"):
-        NextPurchase.learn(RankingData([few], [few], few, None, None, None, None), CONFIG, 3)
+        NextPurchase.learn(RankingData([few], few, None, None, None, None), CONFIG, 3)
     never = Moment(shelf, moment.shoppers, moment.next_order, [set()] * len(moment.shoppers))
     with pytest.raises(NotReady, match="both outcomes"):
-        NextPurchase.learn(RankingData([moment], [never], never, None, None, None, None), CONFIG, 3)
+        NextPurchase.learn(RankingData([moment], never, None, None, None, None), CONFIG, 3)
 
 
 def test_another_versions_features_are_refused(model, tmp_path):

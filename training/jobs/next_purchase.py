@@ -68,11 +68,6 @@ class NextPurchaseData:
 
     _answers: list[tuple[Any, Answers]] = field(default_factory=list)
 
-    @property
-    def passed(self) -> Sequence[datetime]:
-        """Moments whose horizon is over when calibration looks."""
-        return [cut for cut in self.cuts if cut + self.horizon <= self.later]
-
     def answers(self, model: Any) -> "Answers":
         """Return what a model says to everyone of the hold-out, asked once."""
         for known, answers in self._answers:
@@ -139,9 +134,8 @@ class NextPurchaseJob:
         )
         learned = NextPurchase.learn(
             RankingData(
-                self._moments(data, data.cuts, context, buyers=True),
-                self._moments(data, data.passed[-MOST_PASSED:], context),
-                next(self._moments(data, [data.later], context)),
+                self._moments(data, context),
+                self._moment(data, data.later, context, passed=True),
                 sequence_then,
                 basket_then,
                 None
@@ -155,12 +149,14 @@ class NextPurchaseJob:
         )
         return learned
 
-    def _moments(
-        self, data: NextPurchaseData, cuts: Sequence[datetime], context: Context, buyers: bool = False
-    ) -> Iterator[Moment]:
+    def _moments(self, data: NextPurchaseData, context: Context) -> Iterator[Moment]:
         """Yield the moments one by one: all of them would not fit into memory."""
-        for cut in cuts:
-            yield moment(context, data.lines, cut, data.split.cut, data.horizon, data.contacts, buyers)
+        passed = [cut for cut in data.cuts if cut + data.horizon <= data.later][-MOST_PASSED:]
+        for cut in data.cuts:
+            yield self._moment(data, cut, context, cut in passed)
+
+    def _moment(self, data: NextPurchaseData, at: datetime, context: Context, passed: bool) -> Moment:
+        return moment(context, data.lines, at, data.split.cut, data.horizon, data.contacts, passed)
 
     def baselines(self, data: NextPurchaseData, context: Context) -> Mapping[str, Any]:
         """Return the personal decayed frequency, and what sells."""
