@@ -67,13 +67,13 @@ class NextPurchase:
         config = config or NextPurchaseConfig()
         rows = RowMaker(data, config, np.random.default_rng(seed), progress)
         ranked, bought = rows.ranked_and_bought()
-        if not bought.labels.any():
-            raise NotReady("no candidate was bought within the horizon at any moment; ingest more orders")
         if len(ranked.groups) < LEAST_GROUPS:
             raise NotReady(
                 f"only {len(ranked.groups)} next orders hold an item that could have been foretold, and "
                 f"{LEAST_GROUPS} are needed; ingest more orders"
             )
+        if not bought.labels.any():
+            raise NotReady("no candidate was bought within the horizon at any moment; ingest more orders")
         ranker = boost(ranked, config, seed, "lambdarank", config.rounds)
         progress("ranker", 1, 3)
         chance = boost(bought, config, seed, "binary", config.chance_rounds)

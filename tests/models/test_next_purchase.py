@@ -212,3 +212,9 @@ def test_an_answer_takes_milliseconds(model, people, shelf):
         model.recommend(shopper, shelf, 20)
         taken.append(time.perf_counter() - start)
     assert np.median(taken) < 0.02, "ten times what it takes where nothing else runs"
+
+
+def test_nothing_bought_within_a_horizon_that_is_over_is_not_ready(moment, shelf):
+    going_on = Moment(shelf, moment.shoppers, moment.next_order, moment.within)
+    with pytest.raises(NotReady, match="no candidate was bought within the horizon at any moment"):
+        NextPurchase.learn(RankingData([going_on], moment, None, None, None, None), CONFIG, 3)
