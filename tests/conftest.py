@@ -14,6 +14,11 @@ import pytest
 from nextbest.settings import Settings
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+QUICK = {
+    "channel": {"log": "simulated"},
+    "next-purchase": {"epochs": "1", "moments": "3", "contacts": "120"},
+}
+"""Options that keep the world small; what they cost in quality is of no matter here."""
 HOUSEHOLDS = 260
 """As few as churn can be calibrated on."""
 QUICK = {
