@@ -23,6 +23,9 @@ JOBS = ("rfm", "value", "churn", "basket", "next-purchase")
 
 def run(settings: Settings, households: int | None = None) -> None:
     """Run every step with a progress bar; raises NextbestError where a step cannot go on."""
+    from serving.launch import check_port
+
+    check_port(settings)  # before the minutes of work that a taken port would spoil
     started = time.monotonic()
     screen.say(
         "[bold]nextbest[/] on Complete Journey: 1.47 million lines of 2,469 households in 2017, moved by "
