@@ -19,6 +19,7 @@ import typer
 from pydantic import ValidationError
 
 from nextbest import _screen as screen
+from nextbest import report
 from nextbest.errors import BadInput, NextbestError
 from nextbest.progress import Progress, silent
 from nextbest.settings import Settings
@@ -29,6 +30,7 @@ features_app = typer.Typer(no_args_is_help=True, help="Feature tables and the fe
 models_app = typer.Typer(no_args_is_help=True, help="Registered models, champions and their history.")
 app.add_typer(features_app, name="features")
 app.add_typer(models_app, name="models")
+app.add_typer(report.app, name="report")
 
 Now = Annotated[
     str | None,
