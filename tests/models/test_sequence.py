@@ -116,7 +116,7 @@ def test_vocabulary_keeps_what_is_bought_most(circle):
 
 
 def test_long_histories_are_cut_and_an_epoch_is_bounded():
-    from models._sasrec import Histories, batches
+    from models._histories import Histories, batches
 
     contact = np.repeat([0, 1, 2], [23, 2, 40])
     lines = Histories(contact, np.arange(65), np.arange(65))
