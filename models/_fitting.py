@@ -43,7 +43,7 @@ def fit(
     on where it was and ends in the very same weights. A file of other data or settings is not used.
     """
     with _threads(config.threads):
-        learner = _Learner(histories, check, items, config, seed)
+        learner = Learner(histories, check, items, config, seed)
         if checkpoint is not None:
             learner.resume(checkpoint)
         while not learner.done():
@@ -68,18 +68,23 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class _Learner:
+class Learner:
     """A net with its optimiser and the running average of its weights."""
 
     def __init__(
-        self, histories: Histories, check: Check | None, items: int, config: "SequenceConfig", seed: int
+        self,
+        histories: Histories,
+        check: Check | None,
+        items: int,
+        config: "SequenceConfig",
+        seed: int,
+        net: type[_sasrec.Net] = _sasrec.Net,
     ) -> None:
         torch.manual_seed(seed)
         self.histories, self.check, self.config, self.seed = histories, check, config, seed
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.random = np.random.default_rng(seed)
-        self.net = _sasrec.Net(items, config).to(self.device)
-        self.average = _sasrec.Net(items, config).to(self.device)
+        self.net, self.average = (net(items, config).to(self.device) for _ in range(2))
         self.average.load_state_dict(self.net.state_dict())
         self.adam = torch.optim.Adam(self.net.parameters(), lr=config.learning_rate)
         self.steps = self.epochs = self.best_epoch = 0
@@ -110,7 +115,7 @@ class _Learner:
         self.steps += 1
         for group in self.adam.param_groups:
             group["lr"] = self.config.learning_rate * min(self.steps / WARM_UP, 1.0)
-        loss = self._loss(self.net(items)[known], targets[known])
+        loss = self.loss(self.net(items)[known], targets[known])
         self.adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.adam.step()
@@ -119,7 +124,8 @@ class _Learner:
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.net.parameters()), weight)
 
-    def _loss(self, states: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, states: Tensor, targets: Tensor) -> Tensor:
+        """Return the full softmax's loss where there are few items, else the sampled one's."""
         count = self.net.items.num_embeddings
         if count <= self.config.full_softmax:
             return _sasrec.full_loss(self.net, states, targets)

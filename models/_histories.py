@@ -11,6 +11,8 @@ from torch import Tensor
 Ints = npt.NDArray[np.int64]
 TOKENS, LEAST_TOKENS = 4_096, 256
 """Positions in one batch at most, and at least."""
+SELDOM = 0.01
+"""Share of purchases of something bought before, below which nothing is taken to be bought again."""
 STEPS = 150
 """Batches an epoch should have, where there is little to make them of."""
 
@@ -45,6 +47,11 @@ class Histories:
         drawn = first[following] + (random.random(len(self.order)) * size[following]).astype(np.int64)
         same = (place + 1 < len(number)) & (self.contact[drawn] == self.contact)
         return np.where(same, self.item[drawn], -1)
+
+    def repeats(self) -> float:
+        """Return the share of lines with an item that the contact's earlier lines hold."""
+        pairs = np.unique(np.stack([self.contact, self.item]), axis=1).shape[1]
+        return 1.0 - pairs / max(len(self.item), 1)
 
     def spans(self) -> tuple[Ints, Ints]:
         """Return where each contact's lines begin, and where they end."""
@@ -102,6 +109,8 @@ class Check:
 
     items: Ints
     targets: list[Ints]
+    only_new: bool
+    """Whether what was bought before is left out, because nobody buys anything twice."""
 
 
 def split_last(
@@ -129,4 +138,4 @@ def split_last(
         items[row, : len(past)] = past
         targets.append(np.unique(lines.item[cut : last[contact] + 1]))
     kept = Histories(lines.contact[keep], lines.order[keep], lines.item[keep])
-    return kept, Check(items, targets)
+    return kept, Check(items, targets, lines.repeats() < SELDOM)

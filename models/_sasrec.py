@@ -93,9 +93,12 @@ def ndcg(net: Net, check: Check, k: int = 20) -> float:
         for start in range(0, len(check.items), 256):
             part = check.items[start : start + 256]
             last = (part >= 0).sum(1) - 1
-            seen = torch.from_numpy(np.maximum(part[:, : last.max() + 1], 0)).to(device)
+            part = part[:, : last.max() + 1]
+            seen = torch.from_numpy(np.where(part >= 0, part, part[:, :1])).to(device)
             states = net(seen)[torch.arange(len(part)), torch.from_numpy(last)]
             scores = states @ net.items.weight.T
+            if check.only_new:
+                scores.scatter_(1, seen, float("-inf"))
             best = scores.topk(min(k, net.items.num_embeddings)).indices.cpu().numpy()
             for row, wanted in zip(best, check.targets[start : start + 256], strict=True):
                 gained = float(discounts[: len(row)][np.isin(row, wanted)].sum())

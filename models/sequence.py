@@ -34,7 +34,7 @@ AUTO = -1
 POSITIVE = (
     "blocks", "heads", "length", "negatives", "patience", "epoch_lines", "min_count", "max_items", "threads",
 )  # fmt: skip
-BUDGET = 12_000_000
+BUDGET = 16_000_000
 """Purchases passed over in all, where the number of epochs is left open."""
 EPOCHS = 10, 100
 """Epochs at least and at most, where their number is left open."""
