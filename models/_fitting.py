@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,18 @@ if TYPE_CHECKING:
 WARM_UP = 200
 """Steps over which the learning rate rises."""
 STAGE = "sequence: epochs"
-Weights = dict[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What was learned."""
+
+    weights: dict[str, npt.NDArray[np.float32]]
+    """Averaged, of the epoch best by the check (the last where there is none)."""
+    epochs: int
+    """Its number, from 1."""
+    curve: tuple[float, ...]
+    """NDCG@20 of the check after each epoch; empty where there is none."""
 
 
 def fit(
@@ -36,8 +47,8 @@ def fit(
     seed: int,
     progress: Progress,
     checkpoint: Path | None = None,
-) -> tuple[Weights, int]:
-    """Train; return the averaged weights of the epoch best by `check` (else the last), and its number.
+) -> Fitted:
+    """Train, until `check` has not become better for some epochs, or for all of them where there is none.
 
     With `checkpoint`, a file rewritten after every epoch and removed at the end, a fit that was killed goes
     on where it was and ends in the very same weights. A file of other data or settings is not used.
@@ -54,7 +65,8 @@ def fit(
     progress(STAGE, config.epochs, config.epochs)
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
-    return {name: tensor.numpy().copy() for name, tensor in learner.best.items()}, learner.best_epoch
+    weights = {name: tensor.numpy().copy() for name, tensor in learner.best.items()}
+    return Fitted(weights, learner.best_epoch, tuple(learner.curve))
 
 
 @contextmanager
@@ -89,6 +101,7 @@ class Learner:
         self.adam = torch.optim.Adam(self.net.parameters(), lr=config.learning_rate)
         self.steps = self.epochs = self.best_epoch = 0
         self.best_figure = -1.0
+        self.curve: list[float] = []
         self.best = self._averaged()
 
     def done(self) -> bool:
@@ -104,7 +117,10 @@ class Learner:
         ):
             self._step(items.to(self.device), targets.to(self.device))
         self.epochs += 1
-        figure = _sasrec.ndcg(self.average, self.check) if self.check is not None else float(self.epochs)
+        figure = float(self.epochs)
+        if self.check is not None:
+            figure = _sasrec.ndcg(self.average, self.check)
+            self.curve.append(figure)
         if figure > self.best_figure:
             self.best_figure, self.best_epoch, self.best = figure, self.epochs, self._averaged()
 
@@ -143,6 +159,7 @@ class Learner:
             "epochs": self.epochs,
             "best_epoch": self.best_epoch,
             "best_figure": self.best_figure,
+            "curve": self.curve,
             "random": self.random.bit_generator.state,
         }
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -192,6 +209,7 @@ class Learner:
             torch.cuda.set_rng_state(tensors["cuda"])
         self.steps, self.epochs = facts["steps"], facts["epochs"]
         self.best_epoch, self.best_figure = facts["best_epoch"], facts["best_figure"]
+        self.curve = facts["curve"]
 
     def _fingerprint(self) -> str:
         """Return what a checkpoint must be of to go on from it: data, settings, seed, device."""

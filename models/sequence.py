@@ -115,7 +115,12 @@ class SequenceModel:
     kind: ClassVar[str] = "sequence"
 
     def __init__(
-        self, config: SequenceConfig, item_ids: Sequence[str], weights: Weights, epochs: int
+        self,
+        config: SequenceConfig,
+        item_ids: Sequence[str],
+        weights: Weights,
+        epochs: int,
+        curve: Sequence[float] = (),
     ) -> None:
         self.config = config
         self.item_ids = np.asarray(item_ids, dtype=object)
@@ -124,6 +129,8 @@ class SequenceModel:
         }
         self.epochs = epochs
         """Epochs the weights have learned."""
+        self.curve = tuple(curve)
+        """NDCG@20 of early stopping's orders after each epoch, of the fit that chose `epochs`."""
         self.number = {str(item): number for number, item in enumerate(self.item_ids)}
 
     @classmethod
@@ -152,8 +159,8 @@ class SequenceModel:
                 f"there is no sequence to learn: {len(item_ids)} items were bought {config.min_count} times "
                 "or more, and no contact has two orders of them; ingest more orders or use --set min_count=1"
             )
-        weights, epochs = _fitting.fit(histories, check, len(item_ids), config, seed, progress, checkpoint)
-        model = cls(config, item_ids, weights, epochs)
+        found = _fitting.fit(histories, check, len(item_ids), config, seed, progress, checkpoint)
+        model = cls(config, item_ids, found.weights, found.epochs, found.curve)
         refit = config.refit and check is not None
         return model.relearned(data, seed, progress, checkpoint) if refit else model
 
@@ -170,8 +177,8 @@ class SequenceModel:
         item_ids = vocabulary(data, self.config)
         config = replace(self.config, epochs=self.epochs)
         lines = _numbered(data, item_ids)
-        weights, _ = _fitting.fit(lines, None, len(item_ids), config, seed, progress, checkpoint)
-        return type(self)(self.config, item_ids, weights, self.epochs)
+        found = _fitting.fit(lines, None, len(item_ids), config, seed, progress, checkpoint)
+        return type(self)(self.config, item_ids, found.weights, self.epochs, self.curve)
 
     def extended(self, catalogue: Catalogue, most: int = MOST_COLD) -> "SequenceModel":
         """Return the same with up to `most` items of the catalogue that it has not learned: the newest.
@@ -187,7 +194,7 @@ class SequenceModel:
         made = cold_embeddings(catalogue, rows[rows >= 0], table[rows >= 0], cold)
         weights = {**self.weights, "items.weight": np.concatenate([table, made])}
         names = [*self.item_ids, *catalogue.item_ids[cold]]
-        return type(self)(self.config, names, weights, self.epochs)
+        return type(self)(self.config, names, weights, self.epochs, self.curve)
 
     def similar(self, item_ids: Sequence[str], k: int) -> list[tuple[str, float]]:
         """Return the k items described most like those given (known ones), with the cosine; best first."""
@@ -280,7 +287,7 @@ class SequenceModel:
 
     def save(self, folder: Path) -> None:
         """Write sequence.json, items.parquet and weights.safetensors."""
-        facts = {"config": asdict(self.config), "epochs": self.epochs}
+        facts = {"config": asdict(self.config), "epochs": self.epochs, "curve": self.curve}
         (folder / "sequence.json").write_text(json.dumps(facts, indent=1))
         pd.DataFrame({"item_id": self.item_ids.astype(str)}).to_parquet(folder / "items.parquet", index=False)
         save_file(self.weights, folder / "weights.safetensors")
@@ -291,7 +298,8 @@ class SequenceModel:
         facts = json.loads((folder / "sequence.json").read_text())
         items = pd.read_parquet(folder / "items.parquet")["item_id"].tolist()
         weights = load_file(folder / "weights.safetensors")
-        return cls(SequenceConfig(**facts["config"]), items, weights, facts["epochs"])
+        curve = facts.get("curve", ())
+        return cls(SequenceConfig(**facts["config"]), items, weights, facts["epochs"], curve)
 
 
 def vocabulary(data: pd.DataFrame, config: SequenceConfig) -> list[str]:
