@@ -1,4 +1,7 @@
-"""Borgelt's Eclat in C (pyfim): item sets of exactly two items."""
+"""Borgelt's Eclat in C (pyfim): item sets of exactly two items.
+
+pyfim 6.28 leaves out a pair that is in every single basket; no shop has one.
+"""
 
 import fim
 import numpy as np
