@@ -1,4 +1,4 @@
-"""mlxtend's FP-growth, up to two items, on its sparse one-hot frame."""
+"""mlxtend's FP-growth, up to two items, on its sparse one-hot frame (0.23.1; later ones make it dense)."""
 
 import numpy as np
 import pandas as pd

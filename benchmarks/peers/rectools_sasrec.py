@@ -3,7 +3,7 @@
 Theirs: width 64, 1 block, 1 head, dropout .2, learning rate .001, length 50, 256 negatives, at most 200
 epochs. RecTools pads every history to the full length and draws negatives for each place, so that such an
 epoch takes minutes on two cores. Hence length 20, which holds the whole history of 95 of 100 users, 64
-negatives and 30 epochs, some 12 minutes; the arguments `length`, `negatives` and `epochs` set others.
+negatives and 30 epochs, some ten minutes; the arguments `length`, `negatives` and `epochs` set others.
 """
 
 import logging
