@@ -65,6 +65,7 @@ class Engine:
             self._budget,
             self.book,
             self.decisions.put,
+            shown=self._shown,
         )
         self.answers = Answers(parts, PointRules.load(settings.rules))
         self._refresh()
@@ -106,6 +107,15 @@ class Engine:
         self.decisions.close()
         self._budget.close()
         self.log.close()
+
+    def _shown(self, contact_id: str, placement: str, since: datetime, until: datetime) -> set[str]:
+        """Return what the decision log has of a contact, and what is on its way there."""
+        waiting = self.decisions.unwritten(contact_id)  # first: what is written meanwhile is read twice
+        found = self.log.shown(contact_id, placement, since, until)
+        for row in waiting:
+            if row.get("placement") == placement and since <= row["timestamp"] <= until:
+                found.update(str(item) for item, _ in row["shown"])
+        return found
 
     def _run(self) -> None:
         while not self._stop.wait(REFRESH_SECONDS):
