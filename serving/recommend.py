@@ -318,7 +318,7 @@ class RecommendationLadder:
                     continue
                 score = float(ranking.scores[start + place])
                 shift = max(score - page.least, 0.0) if shift is None else shift
-                pick = Pick(ids[place], score - shift, given, start + place, filled=not first)
+                pick = Pick(ids[place], score - shift, given, start + place, not (first or given.role))
                 added += page.offer(pick, ask.category(ids[place]))
                 if added == room:
                     return True

@@ -66,8 +66,11 @@ def test_recommendations(client: Any) -> None:
     assert [item["item_id"] for item in said["items"]] == ["i05", "i03"]
     assert set(said) == {
         "recommendation_id", "items", "source", "model_version", "fallback", "as_of", "identified",
+        "horizon_days", "notes",
     }  # fmt: skip
-    assert set(said["items"][0]) == {"item_id", "title", "score", "probability", "reason"}
+    assert set(said["items"][0]) == {
+        "item_id", "title", "score", "probability", "reason", "role", "propensity",
+    }  # fmt: skip
     assert said["as_of"] == {"moment": "2026-03-01T00:00:00Z", "position": 5}
 
 
