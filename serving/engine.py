@@ -19,6 +19,7 @@ from features.live import LiveContacts
 from features.points import Rules as PointRules
 from features.state import ContactState, ContactView
 from features.tables import table_path
+from models.alternatives import alternatives
 from models.catalogue import Catalogue
 from nextbest.columns import CHANNEL, CONTACT_ID, EVENT, TIMESTAMP
 from nextbest.errors import NextbestError
@@ -137,6 +138,7 @@ class Engine:
 
     def _warm(self, whole: Catalogue, sellable: Catalogue) -> None:
         """Let the models compute what they keep of a catalogue before a request has to wait for it."""
+        alternatives(whole, str(whole.item_ids[0]) if len(whole) else "", 1)
         for catalogue in (whole, sellable):
             for model in (TRENDING, POPULAR):
                 model.recommend(_nobody(catalogue), catalogue, 10)

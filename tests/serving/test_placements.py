@@ -292,6 +292,15 @@ def test_a_new_item_says_since_when_and_is_written_down(shop: Any) -> None:
     assert row["explored"] == {"epsilon": 1.0, "slots": 3, "pool": 3}
 
 
+def test_an_answer_can_be_repeated_from_its_id(shop: Any) -> None:
+    exploring(shop)
+    ladder, asked = RecommendationLadder(shop.parts()), RecommendationsRequest(contact_id="c1", explore=True)
+    answers = [ladder.answer(asked, shop.now) for _ in range(5)]
+    for answer in answers:
+        assert ladder.answer(asked, shop.now, answer.recommendation_id).items == answer.items
+    assert len({tuple(ids(answer)) for answer in answers}) > 1
+
+
 def test_without_asking_chance_has_no_say(shop: Any) -> None:
     exploring(shop, share=1.0)
     answer = shop.recommend(contact_id="c1", k=4)
