@@ -25,6 +25,8 @@ class AlternativesConfig:
     """Category levels looked at: the item's own, then that many less one above it."""
     price_weight: float = 0.5
     """Part of the likeness that is price, exp(-|log price ratio|); the rest is the cosine."""
+    sales_weight: float = 0.25
+    """Part of the score that is sales, log over log of the most sold: what nobody buys replaces nothing."""
 
 
 def alternatives(
@@ -38,7 +40,7 @@ def alternatives(
 
     `cosines` by item_id (one that is missing counts as 0) are how alike the items' places in sequences are.
     Empty for an item that is unknown or without a category. Each level down the category's path adds 1 to
-    the score, likeness (0 to 1) the rest; equal ones by sales.
+    the score; likeness and sales (together 0 to 1) are the rest.
     """
     config, shelf = config or AlternativesConfig(), shelf_of(catalogue)
     row = catalogue.index.get(item_id)
@@ -47,8 +49,10 @@ def alternatives(
         return Ranking([], np.empty(0), [], SOURCE)
     rows, depth = _rows(shelf, row, levels)
     likeness = _likeness(catalogue, row, rows, cosines or {}, config)
-    scores = depth + likeness
-    order = np.lexsort((shelf.name_order[rows], -shelf.statistic("sold_90d")[rows], -scores))[:k]
+    sold = np.log1p(np.maximum(shelf.statistic("sold_90d")[rows], 0.0))
+    sold /= max(float(sold.max(initial=0.0)), 1e-9)
+    scores = depth + (1.0 - config.sales_weight) * likeness + config.sales_weight * sold
+    order = np.lexsort((shelf.name_order[rows], -scores))[:k]
     best = rows[order]
     return Ranking(
         [str(item) for item in catalogue.item_ids[best]],

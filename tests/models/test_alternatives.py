@@ -60,3 +60,15 @@ def test_likes_of_what_was_seen_in_turn_and_never_what_was_seen(shelf, make_shop
     assert {reason.kind for reason in found.reasons} == {"because_you_viewed"}
     assert "half" not in like_viewed(make_shopper(viewed=["whole", "half"]), shelf, 9).item_ids
     assert len(like_viewed(make_shopper(), shelf, 3)) == 0
+
+
+def test_of_two_as_alike_the_one_that_sells_comes_first(make_catalogue):
+    shelf = make_catalogue(
+        {
+            "a": {"category": "x"},
+            "slow": {"category": "x", "sold_90d": 0.1},
+            "sold": {"category": "x", "price": 1.2, "sold_90d": 80.0},
+            **{f"o{n}": {"category": "y"} for n in range(9)},
+        }
+    )
+    assert alternatives(shelf, "a", 2).item_ids == ["sold", "slow"]
