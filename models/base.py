@@ -104,7 +104,7 @@ class Reason:
     """Why an item is recommended, as data: `kind` and what it rests on.
 
     Kinds: bought_together, due, bought_before, similar_to, because_you_viewed, trending_in, popular_in,
-    popular.
+    popular, new. serving.schemas says what each holds by the time it is answered.
     """
 
     kind: str
@@ -120,6 +120,8 @@ class Ranking:
     reasons: list[Reason]
     source: str
     probabilities: Floats | None = None
+    by_horizon: Mapping[int, Floats] | None = None
+    """Probabilities by horizon in days, where the model knows several."""
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -133,6 +135,7 @@ class Ranking:
             [self.reasons[i] for i in rows],
             self.source,
             None if self.probabilities is None else self.probabilities[rows],
+            None if self.by_horizon is None else {d: p[rows] for d, p in self.by_horizon.items()},
         )
 
 
