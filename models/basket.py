@@ -18,7 +18,7 @@ import pandas as pd
 
 from models._mining import Baskets as Baskets
 from models._mining import Ints
-from models._mining import mine as mine
+from models._association import mine as mine
 from models._shelf import shelf_of
 from models.base import Floats, Ranking, Reason, Rule, Shopper
 from models.catalogue import Catalogue
