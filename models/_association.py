@@ -2,8 +2,8 @@
 
 With n baskets, n_A of them with the antecedent, n_c with the consequent and n_Ac with both, a rule A => c has
 support n_Ac / n, confidence n_Ac / n_A, lift confidence / (n_c / n), leverage n_Ac / n - n_A n_c / n^2 and
-conviction (1 - n_c / n) / (1 - confidence), infinite at confidence 1 (Agrawal & Srikant 1994; Piatetsky-Shapiro
-1991; Brin et al. 1997; as in R's arules).
+conviction (1 - n_c / n) / (1 - confidence), infinite at confidence 1 (Agrawal & Srikant 1994;
+Piatetsky-Shapiro 1991; Brin et al. 1997; as in R's arules).
 """
 
 from collections.abc import Sequence
@@ -89,8 +89,8 @@ def _place(found: Sequence[Level], level: Level, out: int) -> Ints:
 def hypotheses(found: Sequence[Level]) -> list[int]:
     """Return how many rules were looked at, by their antecedents' size.
 
-    All that could have reached the least count: every frequent antecedent with every other frequent item. Most
-    never lay together; they count as tests that found nothing.
+    All that could have reached the least count: every frequent antecedent with every other frequent item.
+    Most never lay together; they count as tests that found nothing.
     """
     items = len(found[0])
     return [len(level) * (items - size) for size, level in enumerate(found, start=1)]
@@ -99,9 +99,9 @@ def hypotheses(found: Sequence[Level]) -> list[int]:
 def tested(rules: pd.DataFrame, total: int, looked_at: Sequence[int]) -> pd.DataFrame:
     """Return the rules with p_value and q_value; rules of one length are one family of tests.
 
-    p_value: the chance of so many baskets with both or more if antecedent and consequent were independent, all
-    margins as they are (Fisher's exact test, one-sided: the hypergeometric upper tail). q_value: the least rate
-    of false discoveries at which the rule is one (Benjamini & Hochberg 1995).
+    p_value: the chance of so many baskets with both or more if antecedent and consequent were independent,
+    all margins as they are (Fisher's exact test, one-sided: the hypergeometric upper tail). q_value: the
+    least rate of false discoveries at which the rule is one (Benjamini & Hochberg 1995).
     """
     p = chance(rules["baskets"], rules["antecedent_baskets"], rules["consequent_baskets"], total)
     q = np.ones(len(rules))
@@ -118,13 +118,16 @@ def sizes(rules: pd.DataFrame) -> Ints:
     return np.asarray((rules[places].to_numpy() >= 0).sum(axis=1), dtype=np.int64)
 
 
-def chance(together: npt.ArrayLike, antecedent: npt.ArrayLike, consequent: npt.ArrayLike, total: int) -> Floats:
+def chance(
+    together: npt.ArrayLike, antecedent: npt.ArrayLike, consequent: npt.ArrayLike, total: int
+) -> Floats:
     """Return P(X >= together), X the baskets with both if `antecedent` of `total` were drawn blindly."""
     return np.asarray(hypergeom.sf(np.asarray(together) - 1, total, antecedent, consequent), dtype=np.float64)
 
 
 def false_discovery(p: Floats, hypotheses: int) -> Floats:
-    """Return Benjamini and Hochberg's q for the p of a family; those of its hypotheses not given found nothing."""
+    """Return Benjamini and Hochberg's q for the p of a family; those of its hypotheses not given found
+    nothing."""
     order = np.argsort(p, kind="stable")
     scaled = p[order] * hypotheses / np.arange(1, len(p) + 1)
     q = np.empty(len(p))
@@ -132,23 +135,15 @@ def false_discovery(p: Floats, hypotheses: int) -> Floats:
     return q
 
 
-def measured(rules: pd.DataFrame, total: float) -> pd.DataFrame:
-    """Return support, confidence, lift, leverage and conviction; of weighted counts where rules have them.
+def measures(
+    together: npt.ArrayLike, antecedent: npt.ArrayLike, consequent: npt.ArrayLike, total: float
+) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    """Return support, confidence, lift, leverage and conviction of counts, or of weighted ones.
 
     `total`: baskets, or the sum of their weights.
     """
-    names = WEIGHTS if WEIGHTS[0] in rules else COUNTS
-    together, antecedent, consequent = (rules[name].to_numpy(dtype=np.float64) for name in names)
-    support, confidence, share = together / total, together / antecedent, consequent / total
+    both, of_a, of_c = (np.asarray(values, dtype=np.float64) for values in (together, antecedent, consequent))
+    support, confidence, share = both / total, both / of_a, of_c / total
     with np.errstate(divide="ignore", invalid="ignore"):
         conviction = (1 - share) / (1 - confidence)
-    return pd.DataFrame(
-        {
-            "support": support,
-            "confidence": confidence,
-            "lift": confidence / share,
-            "leverage": support - antecedent / total * share,
-            "conviction": conviction,
-        },
-        index=rules.index,
-    )
+    return support, confidence, confidence / share, support - of_a / total * share, conviction

@@ -1,8 +1,9 @@
 """Exact counts of what lies in a basket together, level by level, in bounded memory.
 
-A level's lines are (set, basket, next item): every frequent set where it occurs. The next level pairs each line
-with the later lines of the same prefix and basket (its tail; Zaki's prefix classes, 2000) and counts equal
-(set, item) by a counting sort, block by block. Level two of n baskets of size s costs the sum of s(s-1)/2.
+A level's lines are (set, basket, next item): every frequent set where it occurs. The next level pairs each
+line with the later lines of the same prefix and basket (its tail; Zaki's prefix classes, 2000) and counts
+equal (set, item) by a counting sort, block by block. Level two of n baskets of size s costs the sum of
+s(s-1)/2.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,8 @@ class Baskets:
     item: Ints
     time: Floats | None = None
     """When each basket was bought, epoch seconds; None where no one asked."""
+    size: int | None = None
+    """How many baskets, where the last may be without a line; None: up to the last number."""
 
     @classmethod
     def of(
@@ -49,13 +52,15 @@ class Baskets:
         return cls(np.asarray(names, dtype=object), basket.astype(np.int64), item.astype(np.int64), time)
 
     def __len__(self) -> int:
+        if self.size is not None:
+            return self.size
         return int(self.basket.max()) + 1 if len(self.basket) else 0
 
     def only(self, keep: npt.NDArray[np.bool_]) -> "Baskets":
         """Return some of the baskets, numbered anew, the items as they were."""
         place, lines = np.cumsum(keep) - 1, keep[self.basket]
         time = None if self.time is None else self.time[keep]
-        return Baskets(self.item_ids, place[self.basket[lines]], self.item[lines], time)
+        return Baskets(self.item_ids, place[self.basket[lines]], self.item[lines], time, int(keep.sum()))
 
     def in_months(self, months: Sequence[int]) -> "Baskets":
         """Return the baskets bought in those months (UTC) of any year; 1: January. Needs times."""
@@ -125,11 +130,11 @@ def levels(
 ) -> list[Level]:
     """Return the items, pairs, … up to `length` items that lie in `least` baskets or more, by size.
 
-    Their items count into baskets.item_ids. `known`: the pairs, where they are counted already. Levels end with
-    the first that is empty.
+    Their items count into baskets.item_ids. `known`: the pairs, where they are counted already. Levels end
+    with the first that is empty.
     """
     lines, names, counts = first_lines(baskets, least)
-    weighed = None if weights is None else np.bincount(lines.item, weights[lines.basket], len(names))
+    weighed = _weighed(lines.item, lines.basket, weights, len(names))
     found = [Level(np.arange(len(names))[:, None], counts, weighed, np.arange(len(names)))]
     for size in range(2, length + 1):
         if size == 2 and known is not None and weights is None:
@@ -143,7 +148,8 @@ def levels(
 
 
 def _given(known: Level, lines: _Lines, names: Ints, baskets: int, carry: bool) -> tuple[Level, _Lines]:
-    """Return pairs that are counted already, and where they lie if `carry`: where both columns have a basket."""
+    """Return pairs that are counted already, and where they lie if `carry`: where both columns have a
+    basket."""
     items = np.searchsorted(names, known.items)
     level = Level(items, known.baskets, None, items[:, 0] * len(names) + items[:, 1])
     if not carry:
@@ -195,10 +201,19 @@ def _next(
         return Level(sets, counts, None, key), lines
     number = np.repeat(np.arange(len(sets)), counts)
     basket = lines.basket[origin]
-    weighed = None if weights is None else np.bincount(number, weights[basket], len(sets))
+    weighed = _weighed(number, basket, weights, len(sets))
     order = np.argsort(origin, kind="stable")
-    below = _Lines.of(number[order].astype(np.int32), item[number[order]].astype(np.int32), basket[order], origin[order])
+    below = _Lines.of(
+        number[order].astype(np.int32), item[number[order]].astype(np.int32), basket[order], origin[order]
+    )
     return Level(sets, counts, weighed, key), below
+
+
+def _weighed(owner: Ints, basket: Ints, weights: Floats | None, sets: int) -> Floats | None:
+    """Return the sum of the weights of each set's baskets."""
+    if weights is None:
+        return None
+    return np.asarray(np.bincount(owner, weights[basket], sets), dtype=np.float64)
 
 
 def extended(lines: _Lines, rows: int, items: int, least: int, carry: bool) -> Iterator[_Found]:
@@ -278,6 +293,7 @@ def pair_counts(baskets: Baskets, least: int = 1) -> tuple[Ints, Ints, Ints]:
     parts = list(extended(lines, len(names), len(names), least, carry=False))
     empty = np.empty(0, dtype=np.int64)
     a, b, counts = (
-        np.concatenate([empty, *(getattr(part, name) for part in parts)]) for name in ("row", "item", "baskets")
+        np.concatenate([empty, *(getattr(part, name) for part in parts)])
+        for name in ("row", "item", "baskets")
     )
     return names[a], names[b], counts

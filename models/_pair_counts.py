@@ -1,11 +1,12 @@
 """All pair counts, kept so that new baskets are added without counting the old ones again.
 
-Every pair is kept, however rare: a pair below the least count today may pass it tomorrow. Items are numbered as
-they first came, so that a new one changes no number.
+Every pair is kept, however rare: a pair below the least count today may pass it tomorrow. Items are numbered
+as they first came, so that a new one changes no number.
 
     folder/counts.json      {"baskets": 143505, …what the caller adds}
     folder/items.parquet    item_id, baskets
-    folder/pairs.parquet    pair (number of one item times 2^32 plus the other's, the lesser first), baskets; rising
+    folder/pairs.parquet    pair (number of one item times 2^32 plus the other's, the lesser first), baskets;
+    rising
 """
 
 import json
@@ -48,16 +49,22 @@ class PairCounts:
 
     def updated(self, new: Baskets) -> Self:
         """Return the counts with new baskets added; only the new ones are counted."""
-        ids = np.concatenate([self.item_ids, np.setdiff1d(new.item_ids, self.item_ids)])
+        known = self._numbers(self.item_ids, new.item_ids) >= 0
+        ids = np.concatenate([self.item_ids, new.item_ids[~known]])
         number = self._numbers(ids, new.item_ids)
-        seen = np.unique(new.basket.astype(np.int64) * len(new.item_ids) + new.item) % max(len(new.item_ids), 1)
+        seen = np.unique(new.basket.astype(np.int64) * len(new.item_ids) + new.item) % max(
+            len(new.item_ids), 1
+        )
         items = np.bincount(number[seen], minlength=len(ids)).astype(np.int64)
         items[: len(self.items)] += self.items
         a, b, counts = pair_counts(new)
         low, high = np.minimum(number[a], number[b]), np.maximum(number[a], number[b])
         keys = (low << SHIFT) + high
-        order = np.argsort(keys, kind="stable")
-        pairs, both = _merged(self.pairs, self.counts, keys[order], counts[order].astype(np.int32))
+        counts = counts.astype(np.int32)
+        if (keys[1:] < keys[:-1]).any():
+            order = np.argsort(keys)
+            keys, counts = keys[order], counts[order]
+        pairs, both = _merged(self.pairs, self.counts, keys, counts)
         return type(self)(ids, items, pairs, both, self.baskets + len(new))
 
     @staticmethod
@@ -104,11 +111,10 @@ class PairCounts:
 
 def _merged(old: Ints, old_counts: Ints, new: Ints, new_counts: Ints) -> tuple[Ints, Ints]:
     """Add up two rising lists of keys."""
+    if not len(old):
+        return new, new_counts
     place = np.searchsorted(old, new)
-    there = np.zeros(len(new), dtype=np.bool_)
-    inside = place < len(old)
-    there[inside] = old[place[inside]] == new[inside]
+    there = old[np.minimum(place, len(old) - 1)] == new
     counts = old_counts.copy()
     counts[place[there]] += new_counts[there]
-    fresh = ~there
-    return np.insert(old, place[fresh], new[fresh]), np.insert(counts, place[fresh], new_counts[fresh])
+    return np.insert(old, place[~there], new[~there]), np.insert(counts, place[~there], new_counts[~there])
