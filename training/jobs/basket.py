@@ -120,10 +120,10 @@ class BasketJob:
     metric: ClassVar[str] = f"ndcg@{K}"
     higher_is_better: ClassVar[bool] = True
     description: ClassVar[str] = (
-        "Association rules from exact counts of what lay in a basket together, with one to three antecedents "
+        "Association rules from exact counts of what lay together in a basket, of one to three antecedents, "
         "kept where chance does not explain them (Fisher's exact test, false discoveries controlled over all "
         "rules looked at). Measured by taking one item out of each later basket and putting it back from "
-        "what is left; `coverage` is the share of later baskets some rule foretold. A rule learned before the "
+        "what is left; `coverage`: later baskets some rule foretold, a share. A rule learned before the "
         "validation window that stopped holding in it is retired. Says what goes together, not what causes "
         "what; a rule seen in few baskets ranks by the lower end of what its evidence allows."
     )
