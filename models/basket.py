@@ -90,7 +90,7 @@ def confidence_low(baskets: npt.ArrayLike, antecedent_baskets: npt.ArrayLike, z:
     n = np.asarray(antecedent_baskets, dtype=np.float64)
     p = np.asarray(baskets, dtype=np.float64) / n
     spread = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return np.asarray((p + z * z / (2 * n) - spread) / (1 + z * z / n), dtype=np.float64)
+    return np.maximum((p + z * z / (2 * n) - spread) / (1 + z * z / n), 0.0)
 
 
 RETIRED = ("item_1", "item_2", "item_3", "consequent")
