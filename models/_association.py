@@ -103,7 +103,8 @@ def tested(rules: pd.DataFrame, total: int, looked_at: Sequence[int]) -> pd.Data
     all margins as they are (Fisher's exact test, one-sided: the hypergeometric upper tail). q_value: the
     least rate of false discoveries at which the rule is one (Benjamini & Hochberg 1995).
     """
-    p = _chances(*(rules[name].to_numpy(dtype=np.int64) for name in COUNTS), total)
+    both, of_a, of_c = (rules[name].to_numpy(dtype=np.int64) for name in COUNTS)
+    p = _chances(both, of_a, of_c, total)
     q = np.ones(len(rules))
     size = sizes(rules)
     for length in np.unique(size):

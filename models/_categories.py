@@ -18,8 +18,9 @@ def at_level(baskets: Baskets, paths: Sequence[str], level: int) -> Baskets:
     categories, code = np.unique(np.array(_parts(paths, level), dtype=str), return_inverse=True)
     item = code[baskets.item]
     keep = categories[item] != ""
-    lines = np.unique(np.stack([baskets.basket[keep], item[keep]], axis=1), axis=0)
-    return Baskets(categories.astype(object), lines[:, 0], lines[:, 1], baskets.time, len(baskets))
+    lines = np.unique(baskets.basket[keep] * len(categories) + item[keep])
+    basket, item = np.divmod(lines, max(len(categories), 1))
+    return Baskets(categories.astype(object), basket, item, baskets.time, len(baskets))
 
 
 def category_rules(

@@ -7,7 +7,6 @@ s(s-1)/2.
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -20,10 +19,8 @@ import scipy.sparse as sp
 Ints = npt.NDArray[np.integer[Any]]
 Floats = npt.NDArray[np.float64]
 
-BLOCK = 4_000_000
-"""Pairs of lines counted at once: bounds a block to about 100 MB."""
-THREADS = 2
-"""Blocks under way at once; the work is numpy's and scipy's, which let go of the interpreter."""
+BLOCK = 2_000_000
+"""Pairs of lines counted at once: bounds a block to about 50 MB."""
 
 
 @dataclass(frozen=True)
@@ -223,14 +220,8 @@ def extended(lines: _Lines, rows: int, items: int, least: int, carry: bool) -> I
     ).tocsc()  # a counting sort
     order, bounds = by_row.data, by_row.indptr
     terms = np.concatenate([[0], np.cumsum(lines.later[order], dtype=np.int64)])
-
-    def count(span: tuple[int, int]) -> _Found:
-        return _counted(lines, order, bounds, terms, span, items, least, carry)
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        spans = list(_blocks(terms[bounds]))
-        for start in range(0, len(spans), THREADS):
-            yield from pool.map(count, spans[start : start + THREADS])
+    for span in _blocks(terms[bounds]):
+        yield _counted(lines, order, bounds, terms, span, items, least, carry)
 
 
 def _counted(

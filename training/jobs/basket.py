@@ -9,16 +9,15 @@ import numpy as np
 import pandas as pd
 
 from features.items import items_at
-from models._association import COUNTS, WEIGHTS
-from models._categories import category_rules, within
 from models._pyfunc import predict, shopper_of
 from models.base import Floats
-from models.basket import Basket, BasketConfig, measures
+from models.basket import Basket, BasketConfig
 from models.catalogue import Catalogue
 from models.popularity import Popularity, PopularityConfig
-from nextbest.columns import CATEGORY_DEPTH, ITEM_ID, ORDER_ID
+from nextbest.columns import ITEM_ID, ORDER_ID
 from nextbest.errors import NotReady
 from training import plots
+from training._basket_tables import category_tables, rule_table
 from training._counted import counted
 from training._options import configured, described
 from training._purchases import between, bought_by, purchases
@@ -42,7 +41,7 @@ OPTIONS = {
     "half_life_days": "days after which a basket counts half for confidence and lift; 0: all alike",
     "season": "months whose baskets alone are counted, as 11,12; empty: all",
 }
-SHOWN = 200
+SHOWN = 1_000
 """Rows of a logged table at most."""
 
 
@@ -181,7 +180,7 @@ class BasketJob:
 
     def figures(self, model: Basket, data: BasketData) -> Mapping[str, Any]:
         """Draw lift against support, and the figure by size of the basket."""
-        rules, table = rule_table(model), self.tables(model, data)["by_size"]
+        rules, table = rule_table(model), self._by_size(model, data)
         return {
             "lift_support.png": plots.scatter(
                 np.log10(rules["support"]), np.log10(rules["lift"]), "Rules", "log10 support", "log10 lift"
@@ -192,7 +191,15 @@ class BasketJob:
         }
 
     def tables(self, model: Basket, data: BasketData) -> Mapping[str, pd.DataFrame]:
-        """Return the strongest rules, and figure and coverage by how much is left in a basket."""
+        """Return figure and rules by what is left in a basket, rules, how they hold, and categories."""
+        held = data.coverage(model).rules
+        before = baskets(bought_by(data.lines, data.split.cut))
+        found = {"by_size": self._by_size(model, data), "rules": rule_table(model).head(20)}
+        found |= {"coverage": held.head(SHOWN), "stopped": held[held["state"] == "stopped"]}
+        found |= {"retired": model.retired, **category_tables(before, data.catalogue, model.config, SHOWN)}
+        return {name: table for name, table in found.items() if len(table)}
+
+    def _by_size(self, model: Basket, data: BasketData) -> pd.DataFrame:
         names = ["1", "2-4", "5-9", "10 or more"]
         left = np.array([len(items) for items in data.holdout.left])
         table = pd.DataFrame(
@@ -206,12 +213,7 @@ class BasketJob:
         grouped = table.groupby("items_left").agg(
             {"baskets": "sum", self.metric: "mean", "with_rules": "mean"}
         )
-        by_size = grouped.reindex([name for name in names if name in grouped.index]).reset_index()
-        held = data.coverage(model).rules
-        found = {"by_size": by_size, "rules": rule_table(model).head(20), "coverage": held.head(SHOWN)}
-        found |= {"stopped": held[held["state"] == "stopped"], "retired": model.retired}
-        found |= category_tables(data, model.config)
-        return {name: table for name, table in found.items() if len(table)}
+        return grouped.reindex([name for name in names if name in grouped.index]).reset_index()
 
     def example(self, model: Basket, data: BasketData) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return a few baskets and the rules that go from them."""
@@ -239,37 +241,6 @@ class BasketJob:
 def shelf(context: Context, at: datetime) -> Catalogue:
     """Return every item as of a moment."""
     return Catalogue.from_frame(items_at(context.settings, at), at.timestamp())
-
-
-def category_tables(data: BasketData, config: BasketConfig) -> dict[str, pd.DataFrame]:
-    """Return the rules between categories, level by level, and how categories go with themselves."""
-    before = baskets(bought_by(data.lines, data.split.cut))
-    rows = [data.catalogue.index.get(str(item), -1) for item in before.item_ids]
-    paths = [str(data.catalogue.paths[row]) if row >= 0 else "" for row in rows]
-    least = config.least(len(before))
-    between_them, in_one = [], []
-    for level in range(1, CATEGORY_DEPTH + 1):
-        rules = category_rules(before, paths, level, least, rate=config.false_discovery)
-        between_them.append(rules.head(SHOWN).assign(level=level))
-        in_one.append(within(before, paths, level).assign(level=level))
-    return {
-        "category_rules": pd.concat(between_them, ignore_index=True),
-        "within_category": pd.concat(in_one, ignore_index=True),
-    }
-
-
-def rule_table(model: Basket) -> pd.DataFrame:
-    """Return the rules with their measures, the highest score first."""
-    rules = model.rules.sort_values("score", ascending=False, kind="stable")
-    names = WEIGHTS if model.weight is not None else COUNTS
-    both, of_a, of_c = (rules[name].to_numpy(dtype=np.float64) for name in names)
-    support, confidence, lift, leverage, conviction = measures(both, of_a, of_c, model.weight or model.total)
-    measured: dict[str, Any] = {
-        "baskets": rules["baskets"].astype(np.float64), "support": support, "confidence": confidence,
-        "lift": lift, "leverage": leverage, "conviction": conviction, "p_value": rules["p_value"],
-        "q_value": rules["q_value"],
-    }  # fmt: skip
-    return model.named(rules).assign(**measured).reset_index(drop=True)
 
 
 def _before(config: BasketConfig, data: BasketData, context: Context) -> Basket | None:
