@@ -23,13 +23,20 @@ from training.coverage import baskets
 
 log = logging.getLogger(__name__)
 FORMAT = 1
+MOST = 60_000_000
+"""Pairs of lines up to which all pair counts are kept (some GB while they are counted)."""
 DAY = 86_400
 Days = dict[str, list[int]]
 
 
-def counted(settings: Settings, lines: pd.DataFrame, whole: Baskets) -> PairCounts:
-    """Return the pair counts of `lines` (which `whole` holds as baskets), from the kept ones where they
-    serve."""
+def counted(settings: Settings, lines: pd.DataFrame, whole: Baskets) -> PairCounts | None:
+    """Return the pair counts of `lines`, which `whole` holds as baskets, from the kept ones where they serve.
+
+    None where there are too many pairs to keep all.
+    """
+    size = np.bincount(whole.basket)
+    if int((size * (size - 1) // 2).sum()) > MOST:
+        return None
     folder = settings.home.resolve() / "counts"
     day = (lines[TIME].to_numpy() // DAY).astype(np.int64)
     days = fingerprints(lines, day)

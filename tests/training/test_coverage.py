@@ -1,8 +1,12 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from models.basket import Basket, BasketConfig, Baskets
+from nextbest.cli import app
 from nextbest.settings import Settings
 from training import _counted
 from training.coverage import baskets, coverage
@@ -114,6 +118,57 @@ def test_an_order_over_a_counted_and_a_new_day_is_counted_as_one(tmp_path, watch
     pairs = _counted.counted(settings, more, baskets(more))
     assert watched[-1] == 2
     assert sorted(pairs.counts.tolist()) == [1, 1]
+
+
+def test_too_many_pairs_are_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(_counted, "MOST", 3)
+    assert counted(tmp_path, [(1, "abc")]) is not None
+    assert counted(tmp_path, [(1, "abc"), (2, "ab")]) is None
+
+
+@pytest.fixture
+def champion(monkeypatch):
+    """Put a model in the registry's place; returns what its tags are."""
+    tags = {"validation_until": "1970-01-02T00:00:00+00:00"}
+
+    class Registry:
+        def __init__(self, settings):
+            pass
+
+        def champion(self, name):
+            return ("3", tags) if tags else None
+
+        def load(self, name, version):
+            return learned(BEFORE)
+
+    later = lines([(0, word) for word in BEFORE] + [(1, "ab"), (5, "ab"), (6, "a")])
+    monkeypatch.setattr("training.coverage.Registry", Registry)
+    monkeypatch.setattr(
+        "training.coverage.purchases", lambda settings, now: later[later["time"] <= now.timestamp()]
+    )
+    return tags
+
+
+def test_the_report_compares_the_champion_with_what_came_after(champion, tmp_path):
+    command = ["report", "coverage", "--home", str(tmp_path), "--now", "1970-01-10"]
+    told = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    assert (told["version"], told["baskets"]) == ("3", 3)
+    (rule,) = (rule for rule in told["fired_most"] if rule["item_1"] == "a")
+    assert (rule["fired"], rule["hits"], rule["state"]) == (3, 2, "holds")
+    shown = CliRunner().invoke(app, command)
+    assert shown.exit_code == 0
+    assert "promised" in shown.stdout
+    told = json.loads(CliRunner().invoke(app, [*command, "--json", "--days", "2"]).stdout)
+    assert told["baskets"] == 2
+
+
+def test_without_a_champion_or_later_baskets_the_report_says_so(champion, tmp_path):
+    command = ["report", "coverage", "--home", str(tmp_path), "--now"]
+    early = CliRunner().invoke(app, [*command, "1970-01-02"])
+    assert early.exit_code == 2
+    assert "nothing was bought after" in early.stderr
+    champion.clear()
+    assert "train basket" in CliRunner().invoke(app, [*command, "1970-01-10"]).stderr
 
 
 def test_a_season_is_watched_in_its_months():
