@@ -240,8 +240,7 @@ def _counted(
     del tails
     # the rows' entries sorted by item, rows rising within: what is counted lies together
     table = sp.csr_matrix((data, item, ends), shape=(span[1] - span[0], items)).tocsc()
-    row, at, count = _runs(table.indices, table.indptr, least)
-    found_item = np.searchsorted(table.indptr, at, side="right") - 1
+    row, found_item, at, count = _runs(table.indices, table.indptr, least)
     columns = np.searchsorted(found_item, np.arange(items + 1)).astype(np.int32)
     rank = sp.csc_matrix((np.arange(len(at), dtype=np.int32), row, columns), shape=table.shape).tocsr().data
     row, at, count, found_item = row[rank], at[rank], count[rank], found_item[rank]
@@ -252,20 +251,20 @@ def _counted(
     return _Found(row + span[0], found_item, count, origin)
 
 
-def _runs(rows: Ints, bounds: Ints, least: int) -> tuple[Ints, Ints, Ints]:
-    """Return row, start and length of every run of `least` equal rows or more within a column's bounds."""
+def _runs(rows: Ints, bounds: Ints, least: int) -> tuple[Ints, Ints, Ints, Ints]:
+    """Return row, column, start and length of every run of `least` equal rows or more within a column."""
     if len(rows) < least:
         none = np.empty(0, dtype=np.int64)
-        return none, none, none
+        return none, none, none, none
     ahead = least - 1
-    hit = np.flatnonzero(rows[ahead:] == rows[: len(rows) - ahead])
     column = np.repeat(np.arange(len(bounds) - 1, dtype=np.int32), np.diff(bounds))
-    hit = hit[column[hit] == column[hit + ahead]]
-    begins = np.flatnonzero(
-        np.r_[True, (rows[hit[1:]] != rows[hit[:-1]]) | (column[hit[1:]] != column[hit[:-1]])][: len(hit)]
-    )
+    hit = np.flatnonzero(rows[ahead:] == rows[: len(rows) - ahead]) if ahead else np.arange(len(rows))
+    hit = hit[column[hit] == column[hit + ahead]] if ahead else hit
+    in_row, in_column = (rows[hit], column[hit]) if ahead else (rows, column)
+    new = (in_row[1:] != in_row[:-1]) | (in_column[1:] != in_column[:-1])
+    begins = np.flatnonzero(np.r_[True, new][: len(hit)])
     count = np.diff(np.r_[begins, len(hit)]) + ahead
-    return rows[hit[begins]].astype(np.int64), hit[begins], count.astype(np.int64)
+    return in_row[begins].astype(np.int64), in_column[begins].astype(np.int64), hit[begins], count
 
 
 def _blocks(terms: Ints) -> Iterator[tuple[int, int]]:
