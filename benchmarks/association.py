@@ -1,13 +1,18 @@
 """Association: `python -m benchmarks.association --data complete-journey|FILE [--peers] [--json OUT]`.
 
-complete-journey: all pairs of products in at least 10 baskets. FILE (a basket a line, items parted by
-commas): rules up to length 3 at `--support` and `--confidence`. The counts are exact; where the data are
-known, the published ones are printed beside ours and must be equal. `--peers` also times a DuckDB self-join.
+complete-journey: all pairs of products in at least 10 baskets with all measures (support, confidence both
+ways, lift, leverage, conviction, p- and q-value); the peers only count. FILE (a basket a line, items parted
+by commas): rules up to `--length` items at `--support` and `--confidence`. The counts are exact; where the
+data are known, the published ones are printed beside ours and must be equal. Every counter runs in a process
+of its own on the same baskets. `--peers`: pyfim and mlxtend (see `make peers`) and a self-join in DuckDB.
+`--daily`: what a day's new baskets cost where the pair counts are kept.
 """
 
 import argparse
 import csv
+import importlib
 import math
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,14 +20,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks import _pairs_alone
 from benchmarks import _report as report
+from models._association import measures, sizes
+from models._pair_counts import PairCounts
 from models.basket import Baskets, mine
+from nextbest.errors import NextbestError
 
 COMPLETE_JOURNEY = "complete-journey"
 LEAST = 10
+DAY = 430
+"""Baskets of a day of Complete Journey."""
+SIZES = (11, 1461, 3211, 939, 46)
 PUBLISHED = {
     COMPLETE_JOURNEY: {"pairs": 101_887, "items": 19_900},
-    "groceries.csv": {"rules_of_2": 11, "rules_of_3": 1461},
+    "groceries.csv": {
+        "rules": 5668,
+        **{f"rules_of_{n}": of for n, of in zip(range(2, 7), SIZES, strict=True)},
+    },
 }
 """groceries.csv: R's arules at support .001 and confidence .5."""
 
@@ -32,19 +47,25 @@ def main() -> None:
     parser = report.options((__doc__ or "").splitlines()[0], f"{COMPLETE_JOURNEY}, or a file of baskets")
     parser.add_argument("--support", type=float, default=0.001)
     parser.add_argument("--confidence", type=float, default=0.5)
-    parser.add_argument("--peers", action="store_true", help="also count the pairs by a self-join in DuckDB")
+    parser.add_argument("--length", type=int, default=6, help="items of a rule of a file at most")
+    parser.add_argument("--peers", action="store_true", help="also let the peers count the pairs")
+    parser.add_argument("--daily", action="store_true", help="also add a day to kept pair counts")
     asked = parser.parse_args()
     name = asked.data if asked.data == COMPLETE_JOURNEY else Path(asked.data).name
     baskets = complete_journey() if asked.data == COMPLETE_JOURNEY else read(Path(asked.data))
-    found, figures = _pairs(baskets) if name == COMPLETE_JOURNEY else _rules(baskets, asked)
     least = LEAST if name == COMPLETE_JOURNEY else math.ceil(asked.support * len(baskets))
-    peers = {"duckdb self-join": self_join(baskets, least)} if asked.peers else {}
+    with tempfile.TemporaryDirectory() as folder:
+        place = f"{folder}/baskets.parquet"
+        _distinct(baskets).to_parquet(place, index=False)
+        figures = _pairs(baskets, place) if name == COMPLETE_JOURNEY else _rules(baskets, asked)
+        peers = _peers(place, baskets, least) if asked.peers else {}
     published = PUBLISHED.get(name, {}) if (asked.support, asked.confidence) == (0.001, 0.5) else {}
     report.show({"nextbest": figures, "published": published, **peers}, tuple(figures))
-    if name != COMPLETE_JOURNEY:
-        print("\n" + _named(found, baskets).head(10).to_string(index=False))
+    more = {"daily": daily(baskets)} if asked.daily else {}
+    if more:
+        print("\na day's new baskets added to kept pair counts:", more["daily"])
     data = {"name": name, "baskets": len(baskets), "items": len(baskets.item_ids), "least_baskets": least}
-    report.write(asked.json, figures, peers, data, [asked.seed], published=published)
+    report.write(asked.json, figures, peers, data, [asked.seed], published=published, **more)
     wrong = {key: (figures[key], value) for key, value in published.items() if figures[key] != value}
     if wrong:
         raise SystemExit(f"counts are not the published ones: {wrong}")
@@ -67,36 +88,64 @@ def read(path: Path) -> Baskets:
     return Baskets.of([order for order, _ in rows], [item for _, item in rows])
 
 
-def _pairs(baskets: Baskets) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _distinct(baskets: Baskets) -> pd.DataFrame:
+    return pd.DataFrame({"basket": baskets.basket, "item": baskets.item}).drop_duplicates()
+
+
+def _pairs(baskets: Baskets, place: str) -> dict[str, Any]:
+    items = int((_distinct(baskets)["item"].value_counts() >= LEAST).sum())
+    told = _pairs_alone.run(place, LEAST)
+    return {"pairs": told.pop("pairs"), "items": items, **told}
+
+
+def _rules(baskets: Baskets, asked: argparse.Namespace) -> dict[str, Any]:
     watch = report.Stopwatch()
-    rules = mine(baskets, LEAST, (0.0,))
+    least = math.ceil(asked.support * len(baskets))
+    rules = mine(baskets, least, (asked.confidence,) * (asked.length - 1))
     seconds = watch.seconds
-    lines = pd.DataFrame({"basket": baskets.basket, "item": baskets.item}).drop_duplicates()
-    items = int((lines["item"].value_counts() >= LEAST).sum())
-    figures = {"pairs": len(rules) // 2, "items": items, "seconds": seconds, "peak_mb": report.peak_mb()}
-    return rules, figures
-
-
-def _rules(baskets: Baskets, asked: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, Any]]:
-    watch = report.Stopwatch()
-    rules = mine(baskets, math.ceil(asked.support * len(baskets)), (asked.confidence, asked.confidence))
-    single = rules["b"] < 0
-    return rules, {
-        "rules_of_2": int(single.sum()),
-        "rules_of_3": int((~single).sum()),
-        "seconds": watch.seconds,
-        "peak_mb": report.peak_mb(),
-    }
+    print(_named(rules, baskets).head(10).to_string(index=False) + "\n")
+    by_size = np.bincount(sizes(rules), minlength=asked.length)[1:]
+    counts = {f"rules_of_{size}": int(count) for size, count in enumerate(by_size, start=2)}
+    return {"rules": len(rules), **counts, "seconds": seconds, "peak_mb": report.peak_mb()}
 
 
 def _named(rules: pd.DataFrame, baskets: Baskets) -> pd.DataFrame:
     names = np.append(baskets.item_ids, "")
-    confidence = rules["baskets"] / rules["antecedent_baskets"]
     table = pd.DataFrame({key: names[rules[key]] for key in ("a", "b", "consequent")})
-    table["support"] = rules["baskets"] / len(baskets)
-    table["confidence"] = confidence
-    table["lift"] = confidence * len(baskets) / rules["consequent_baskets"]
+    counts = (rules[name] for name in ("baskets", "antecedent_baskets", "consequent_baskets"))
+    both, of_a, of_c = counts
+    found = measures(both, of_a, of_c, len(baskets))
+    for name, values in zip(("support", "confidence", "lift", "leverage", "conviction"), found, strict=True):
+        table[name] = values
     return table
+
+
+def _peers(place: str, baskets: Baskets, least: int) -> dict[str, Mapping[str, Any]]:
+    """Return each peer's figures, or why it has none."""
+    runner = importlib.import_module("benchmarks._peers")  # with an environment of its own: make peers
+    found: dict[str, Mapping[str, Any]] = {}
+    for name in ("pyfim_pairs", "mlxtend_pairs"):
+        try:
+            found[name] = runner.run(name, {"baskets": place, "least": least})
+        except NextbestError as error:
+            found[name] = {"error": str(error)}
+            print(f"{name}: {error}")
+    return {**found, "duckdb self-join": self_join(baskets, least)}
+
+
+def daily(baskets: Baskets) -> dict[str, float]:
+    """Return seconds of counting all pairs, and of adding the last DAY baskets to the counts of the
+    others."""
+    last = np.arange(len(baskets)) >= len(baskets) - DAY
+    old, new = PairCounts.of(baskets.only(~last)), baskets.only(last)
+    watch = report.Stopwatch()
+    updated = old.updated(new)
+    update = watch.seconds
+    watch = report.Stopwatch()
+    anew = PairCounts.of(baskets)
+    if not (np.array_equal(updated.pairs, anew.pairs) and np.array_equal(updated.counts, anew.counts)):
+        raise SystemExit("adding a day gives other counts than counting anew")
+    return {"pairs": len(anew.pairs), "update_seconds": update, "recount_seconds": watch.seconds}
 
 
 def self_join(baskets: Baskets, least: int) -> Mapping[str, Any]:

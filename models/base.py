@@ -154,6 +154,12 @@ class Rule:
     confidence: float
     lift: float
     leverage: float
+    conviction: float
+    """Infinite where the confidence is 1."""
+    p_value: float
+    """Chance of so many baskets with both if they were independent (Fisher's exact test, one-sided)."""
+    q_value: float
+    """The least false discovery rate among all rules looked at at which this is one."""
 
 
 @runtime_checkable

@@ -1,5 +1,6 @@
 """Every answer of the service: features -> model -> fallback. Plain Python; `now` is passed in."""
 
+import math
 from datetime import datetime
 
 from features.points import Rules as PointRules
@@ -87,6 +88,9 @@ def _rule(rule: Rule, title: str | None) -> AssociationRule:
         confidence=rule.confidence,
         lift=rule.lift,
         leverage=rule.leverage,
+        conviction=rule.conviction if math.isfinite(rule.conviction) else None,
+        p_value=rule.p_value,
+        q_value=rule.q_value,
         evidence=Evidence(
             baskets=rule.baskets,
             antecedent_baskets=rule.antecedent_baskets,

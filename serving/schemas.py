@@ -210,6 +210,12 @@ class AssociationRule(Answer):
     confidence: float
     lift: float
     leverage: float
+    conviction: float | None
+    """Null where it is infinite: the confidence is 1."""
+    p_value: float = Field(ge=0, le=1)
+    """One-sided Fisher's exact test of the evidence: chance of so many baskets with both."""
+    q_value: float = Field(ge=0, le=1)
+    """p_value adjusted for all rules that were looked at (false discovery rate)."""
     evidence: Evidence
 
 

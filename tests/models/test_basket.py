@@ -129,8 +129,8 @@ def test_few_baskets_ask_for_less_evidence():
 def test_baskets_of_one_are_not_ready_and_wrong_options_are_named():
     with pytest.raises(NotReady, match="no two items lie together in 2 of the 3 baskets"):
         Basket.learn(lines(["a", "b", "c"]))
-    with pytest.raises(BadInput, match="length is 4"):
-        BasketConfig(length=4)
+    with pytest.raises(BadInput, match="length is 5"):
+        BasketConfig(length=5)
     with pytest.raises(BadInput, match="between 0 and 1"):
         BasketConfig(lift_weight=2)
 

@@ -11,30 +11,38 @@ import pandas as pd
 from features.items import items_at
 from models._pyfunc import predict, shopper_of
 from models.base import Floats
-from models.basket import Basket, BasketConfig, Baskets
+from models.basket import Basket, BasketConfig
 from models.catalogue import Catalogue
 from models.popularity import Popularity, PopularityConfig
 from nextbest.columns import ITEM_ID, ORDER_ID
 from nextbest.errors import NotReady
 from training import plots
+from training._basket_tables import category_tables, rule_table
+from training._counted import counted
 from training._options import configured, described
 from training._purchases import between, bought_by, purchases
 from training._snapshots import split_of
 from training.base import Context, Evaluation
+from training.coverage import Coverage, baskets, coverage
 from training.metrics import hit_rate_at_k, ndcg_at_k, recall_at_k
 from training.split import TemporalSplit
 
 K = 10
 MOST_BASKETS = 5_000
-WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8)
+LIFT_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8)
 """lift_weight: what validation chooses from."""
 OPTIONS = {
     "min_baskets": "baskets a rule must be seen in; 0: 10, fewer where there are few baskets",
-    "length": "items of a rule, 2 or 3",
+    "length": "items of a rule at most, 2 to 4",
+    "false_discovery": "share of the rules that may be chance",
     "lift_weight": "0 ranks rules by confidence, 1 by lift; chosen on validation unless given",
-    "min_confidence": "confidence a rule of two antecedents must have",
+    "min_confidence": "confidence a rule of two antecedents or more must have",
     "consequents": "rules kept an antecedent",
+    "half_life_days": "days after which a basket counts half for confidence and lift; 0: all alike",
+    "season": "months whose baskets alone are counted, as 11,12; empty: all",
 }
+SHOWN = 1_000
+"""Rows of a logged table at most."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,7 @@ class BasketData:
     catalogue: Catalogue
     holdout: Puzzles
     _answers: list[tuple[Any, list[list[str]]]] = field(default_factory=list)
+    _coverages: list[tuple[Basket, Coverage]] = field(default_factory=list)
 
     def answers(self, model: Any) -> list[list[str]]:
         """Return what a model puts into the hold-out's baskets, asked once."""
@@ -93,6 +102,15 @@ class BasketData:
         self._answers.append((model, ranked))
         return ranked
 
+    def coverage(self, model: Basket) -> Coverage:
+        """Return how a model's rules hold on the hold-out, compared once."""
+        for known, found in self._coverages:
+            if known is model:
+                return found
+        found = coverage(model, baskets(between(self.lines, self.split.cut, self.split.end)))
+        self._coverages.append((model, found))
+        return found
+
 
 class BasketJob:
     """What goes together."""
@@ -101,10 +119,12 @@ class BasketJob:
     metric: ClassVar[str] = f"ndcg@{K}"
     higher_is_better: ClassVar[bool] = True
     description: ClassVar[str] = (
-        "Association rules from exact counts of what lay in a basket together, with one or two antecedents. "
-        "Measured by taking one item out of each later basket and putting it back from what is left. Says "
-        "what goes together, not what causes what; a rule seen in few baskets ranks by the lower end of what "
-        "its evidence allows."
+        "Association rules from exact counts of what lay together in a basket, of one to three antecedents, "
+        "kept where chance does not explain them (Fisher's exact test, false discoveries controlled over all "
+        "rules looked at). Measured by taking one item out of each later basket and putting it back from "
+        "what is left; `coverage`: later baskets some rule foretold, a share. A rule learned before the "
+        "validation window that stopped holding in it is retired. Says what goes together, not what causes "
+        "what; a rule seen in few baskets ranks by the lower end of what its evidence allows."
     )
     options: ClassVar[Mapping[str, str]] = {
         "cut": "where the hold-out begins, YYYY-MM-DD (its last days)",
@@ -124,13 +144,19 @@ class BasketJob:
         return BasketData(split, lines, shelf(context, split.cut), holdout)
 
     def fit(self, data: BasketData, context: Context) -> Basket:
-        """Choose the weight of lift on validation, then count everything up to the cut."""
+        """Choose the weight of lift and what to retire on validation, then count everything up to the cut."""
         config = configured(BasketConfig, context.options, list(OPTIONS))
-        if "lift_weight" not in context.options:
-            config = replace(config, lift_weight=_weight(config, data, context))
-        return Basket.learn(
-            baskets(bought_by(data.lines, data.split.cut)), config, context.seed, context.progress
-        )
+        retired = None
+        if (before := _before(config, data, context)) is not None:
+            if "lift_weight" not in context.options:
+                config = replace(config, lift_weight=_weight(before, data, context))
+            window = between(data.lines, data.split.train_until, data.split.cut)
+            retired = coverage(before, baskets(window)).stopped
+        lines = bought_by(data.lines, data.split.cut)
+        whole = baskets(lines)
+        plain = not (config.season or config.half_life_days)
+        pairs = counted(context.settings, lines, whole) if plain else None
+        return Basket.learn(whole, config, context.seed, context.progress, pairs, retired)
 
     def baselines(self, data: BasketData, context: Context) -> Mapping[str, Any]:
         """Return what sells, and what sells in the categories of the basket."""
@@ -148,11 +174,13 @@ class BasketJob:
             "hit_rate@1": float(hit_rate_at_k(ranked, missing, 1).mean()),
             "answered": float(np.mean([len(items) > 0 for items in ranked])),
         }
+        if isinstance(model, Basket):
+            metrics |= data.coverage(model).figures
         return Evaluation(metrics, len(missing), lambda rows: float(ndcg[rows].mean()))
 
     def figures(self, model: Basket, data: BasketData) -> Mapping[str, Any]:
         """Draw lift against support, and the figure by size of the basket."""
-        rules, table = rule_table(model), self.tables(model, data)["by_size"]
+        rules, table = rule_table(model), self._by_size(model, data)
         return {
             "lift_support.png": plots.scatter(
                 np.log10(rules["support"]), np.log10(rules["lift"]), "Rules", "log10 support", "log10 lift"
@@ -163,7 +191,15 @@ class BasketJob:
         }
 
     def tables(self, model: Basket, data: BasketData) -> Mapping[str, pd.DataFrame]:
-        """Return the strongest rules, and figure and coverage by how much is left in a basket."""
+        """Return figure and rules by what is left in a basket, rules, how they hold, and categories."""
+        held = data.coverage(model).rules
+        before = baskets(bought_by(data.lines, data.split.cut))
+        found = {"by_size": self._by_size(model, data), "rules": rule_table(model).head(20)}
+        found |= {"coverage": held.head(SHOWN), "stopped": held[held["state"] == "stopped"]}
+        found |= {"retired": model.retired, **category_tables(before, data.catalogue, model.config, SHOWN)}
+        return {name: table for name, table in found.items() if len(table)}
+
+    def _by_size(self, model: Basket, data: BasketData) -> pd.DataFrame:
         names = ["1", "2-4", "5-9", "10 or more"]
         left = np.array([len(items) for items in data.holdout.left])
         table = pd.DataFrame(
@@ -177,8 +213,7 @@ class BasketJob:
         grouped = table.groupby("items_left").agg(
             {"baskets": "sum", self.metric: "mean", "with_rules": "mean"}
         )
-        by_size = grouped.reindex([name for name in names if name in grouped.index]).reset_index()
-        return {"by_size": by_size, "rules": rule_table(model).head(20)}
+        return grouped.reindex([name for name in names if name in grouped.index]).reset_index()
 
     def example(self, model: Basket, data: BasketData) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return a few baskets and the rules that go from them."""
@@ -208,45 +243,26 @@ def shelf(context: Context, at: datetime) -> Catalogue:
     return Catalogue.from_frame(items_at(context.settings, at), at.timestamp())
 
 
-def baskets(lines: pd.DataFrame) -> Baskets:
-    """Return the lines as baskets."""
-    return Baskets.of(lines[ORDER_ID].tolist(), lines[ITEM_ID].tolist())
-
-
-def rule_table(model: Basket) -> pd.DataFrame:
-    """Return the rules with their measures, the highest score first."""
-    rules = model.rules.sort_values("score", ascending=False, kind="stable")
-    names = np.append(model.item_ids.astype(str), "")
-    confidence = rules["baskets"] / rules["antecedent_baskets"]
-    return pd.DataFrame(
-        {
-            "antecedent": names[rules["a"]],
-            "and": names[rules["b"]],
-            "consequent": names[rules["consequent"]],
-            "baskets": rules["baskets"].astype(np.float64),
-            "support": rules["baskets"] / model.total,
-            "confidence": confidence,
-            "lift": confidence * model.total / rules["consequent_baskets"],
-        }
-    ).reset_index(drop=True)
-
-
-def _weight(config: BasketConfig, data: BasketData, context: Context) -> float:
-    """Return the weight of lift that puts back most on validation, of rules counted before it."""
-    split = data.split
-    puzzles = Puzzles.of(between(data.lines, split.train_until, split.cut), context.seed)
+def _before(config: BasketConfig, data: BasketData, context: Context) -> Basket | None:
+    """Return what would have been learned before validation; None where that was too little."""
+    lines = bought_by(data.lines, data.split.train_until)
     try:
-        before = baskets(bought_by(data.lines, split.train_until))
-        counted = Basket.learn(before, replace(config, length=2, lift_weight=0.0), context.seed)
+        return Basket.learn(baskets(lines), replace(config, lift_weight=0.0), context.seed)
     except NotReady:
-        return config.lift_weight
+        return None
+
+
+def _weight(before: Basket, data: BasketData, context: Context) -> float:
+    """Return the weight of lift that puts back most on validation; single antecedents decide what it is."""
+    split, config = data.split, BasketConfig()
+    puzzles = Puzzles.of(between(data.lines, split.train_until, split.cut), context.seed)
     if not puzzles.missing:
         return config.lift_weight
+    singles = before.rules[before.rules["b"] < 0]
     found = {}
-    item_ids = list(counted.item_ids)
-    for weight in WEIGHTS:
-        weighed = replace(counted.config, lift_weight=weight)
-        model = Basket(weighed, counted.total, item_ids, counted.rules)
+    for weight in LIFT_WEIGHTS:
+        weighed = replace(before.config, lift_weight=weight)
+        model = Basket(weighed, before.total, list(before.item_ids), singles, before.weight)
         found[weight] = float(puzzles.ndcg(puzzles.answered(model, data.catalogue)).mean())
-        context.progress("weight of lift", len(found), len(WEIGHTS))
+        context.progress("weight of lift", len(found), len(LIFT_WEIGHTS))
     return max(found, key=lambda weight: (found[weight], weight))
