@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
@@ -73,7 +74,7 @@ class Neighbours:
         self.number = {str(item): number for number, item in enumerate(self.item_ids)}
         self._buyers = vectors.T.tocsr()
         buyers = np.diff(self._buyers.indptr)
-        self._rarity = np.log((vectors.shape[0] + 1.0) / (1.0 + buyers))
+        self._rarity = _rarity(buyers, vectors.shape[0])
         ones = np.ones_like(vectors.data)
         self._bought = sp.csr_matrix((ones, vectors.indices, vectors.indptr), shape=vectors.shape)
 
@@ -105,7 +106,7 @@ class Neighbours:
         often.sum_duplicates()
         lately.sum_duplicates()
         buyers = np.bincount(often.indices, minlength=len(names))
-        often.data *= np.log((len(who) + 1.0) / (1.0 + buyers))[often.indices]
+        often.data *= _rarity(buyers, len(who))[often.indices]
         return cls(config, names, _unit(often), lately.astype(np.float32))
 
     def shares(self, items: Sequence[str], weights: Floats) -> tuple[Floats, Floats] | None:
@@ -212,6 +213,11 @@ def _kept(data: pd.DataFrame, config: NeighboursConfig) -> pd.DataFrame:
     buyers = pairs["item_id"].value_counts()
     buyers = buyers[buyers >= config.least_buyers].sort_index().sort_values(ascending=False, kind="stable")
     return lines[lines["item_id"].isin(buyers.index[: config.most_items])]
+
+
+def _rarity(buyers: npt.NDArray[np.int64], contacts: int) -> Floats:
+    """Return the inverse document frequency of the items."""
+    return np.log1p(contacts / np.maximum(buyers, 1.0))
 
 
 def _unit(matrix: sp.csr_matrix) -> sp.csr_matrix:
