@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models._shelf import Rows, Shelf, shelf_of
-from models._sources import Asked, Source
+from models._sources import Asked, Source, columns_of
 from models.base import Floats, Shopper
 from models.basket import Basket, Neighbours, latest
 from models.catalogue import Catalogue
@@ -151,7 +151,7 @@ FEATURES = (
     "sequence", "sequence_best", "basket", "basket_best", "in_context",
     "orders_30d", "orders_90d", "orders_total", "lines_per_order", "order_gap_days", "recency_days",
     "recency_over_gap", "items_bought", "repeat_share", "last_order_items",
-    *chain.from_iterable(source.columns for source in SOURCES),
+    *chain.from_iterable(columns_of(source) for source in SOURCES),
 )  # fmt: skip
 """What the ranker sees of a candidate, in the order of the matrix's columns."""
 
@@ -186,8 +186,9 @@ def _said(found: Candidates) -> dict[str, Floats]:
     columns = dict[str, Floats]()
     for source in SOURCES:
         said = found.asked.get(source.kind)
-        values = np.full((len(source.columns), 1), np.nan) if said is None else said.of(found.rows)
-        columns |= dict(zip(source.columns, values, strict=True))
+        names = columns_of(source)
+        values = np.full((len(names), 1), np.nan) if said is None else said.of(found.rows)
+        columns |= dict(zip(names, values, strict=True))
     return columns
 
 
@@ -226,7 +227,7 @@ def _personal(shopper: Shopper, found: Candidates) -> dict[str, Floats]:
 
 
 def _habits(shopper: Shopper, last: float) -> dict[str, float]:
-    """Return how many items the shopper knows, how many of the purchases were of one again, the last order."""
+    """Return the items bought, the share of purchases that were of one again, the size of the last order."""
     items, purchases = float(len(shopper.repeat_items)), float(np.sum(shopper.repeat_count))
     return {
         "items_bought": items,

@@ -63,7 +63,7 @@ class Neighbours:
     """Contacts by items: how alike they are, what they bought, what of it lately."""
 
     kind: ClassVar[str] = "neighbours"
-    columns: ClassVar[tuple[str, ...]] = ("alike", "alike_lately", "alike_best", "alike_lately_best")
+    columns: ClassVar[tuple[str, ...]] = ("alike", "alike_lately")
 
     def __init__(
         self, config: NeighboursConfig, item_ids: Sequence[str], vectors: sp.csr_matrix, lately: sp.csr_matrix
@@ -72,7 +72,7 @@ class Neighbours:
         self.config, self.vectors, self.lately = config, vectors, lately
         self.item_ids = np.asarray(item_ids, dtype=object)
         self.number = {str(item): number for number, item in enumerate(self.item_ids)}
-        self._buyers = vectors.T.tocsr()
+        self._buyers: sp.csr_matrix = vectors.T.tocsr()
         buyers = np.diff(self._buyers.indptr)
         self._rarity = _rarity(buyers, vectors.shape[0])
         ones = np.ones_like(vectors.data)
@@ -121,7 +121,7 @@ class Neighbours:
         length = np.sqrt((wanted**2).sum())
         if not length > 0:
             return None
-        near = self._buyers[asking].T @ (wanted / length)
+        near = self._buyers[asking].T @ (wanted / length).astype(np.float32)
         count = min(self.config.neighbours + 1, len(near))
         nearest = np.argpartition(-near, count - 1)[:count]
         like = near[nearest]
@@ -129,7 +129,7 @@ class Neighbours:
         total = float(like.sum())
         if not total > 0:
             return None
-        like = like / total
+        like = (like / total).astype(np.float32)
         return self._bought[nearest].T @ like, self.lately[nearest].T @ like
 
     def tied(self, shelf: Shelf) -> "TiedNeighbours":
@@ -197,9 +197,8 @@ class TiedNeighbours:
         found = self.model.of(shopper)
         if found is None:
             return None
-        scores = np.stack([*found, *(shares / max(float(shares.max()), 1e-12) for shares in found)])
         offered = [best(shares, self.model.config.offered) for shares in found]
-        return Asked(self.rows[np.concatenate(offered)], scores, self.numbers)
+        return Asked(self.rows[np.concatenate(offered)], np.stack(found), self.numbers)
 
 
 def _kept(data: pd.DataFrame, config: NeighboursConfig) -> pd.DataFrame:

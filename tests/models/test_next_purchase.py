@@ -259,7 +259,7 @@ def test_a_further_source_offers_and_is_seen(make_shopper, shelf):
 
         def ask(self, shopper, context):
             row = shelf.index["i07"]
-            return Asked(np.array([row, -1]), np.full((4, 1), 0.25), numbered(np.array([row]), len(shelf)))
+            return Asked(np.array([row, -1]), np.full((2, 1), 0.25), numbered(np.array([row]), len(shelf)))
 
     amounts = Amounts(popular=1, category=0, trending=0)
     found = Generators(shelf, None, None, amounts, [Known()]).candidates(make_shopper(), ())
