@@ -120,8 +120,9 @@ class Ranking:
     reasons: list[Reason]
     source: str
     probabilities: Floats | None = None
+    """Of the default horizon."""
     by_horizon: Mapping[int, Floats] | None = None
-    """Probabilities by horizon in days, where the model knows several."""
+    """Days -> the probability of being bought within them, rising with the days."""
 
     def __len__(self) -> int:
         return len(self.item_ids)
