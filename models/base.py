@@ -29,9 +29,9 @@ Floats = npt.NDArray[np.float64]
 class Shopper(Protocol):
     """A contact at a moment, as the recommenders see one; all lists valued at `now`.
 
-    The blocks are parallel and ordered as nextbest.columns says: recent_* and viewed_* newest first,
-    repeat_* by falling repeat_90d, category_* by falling category_90d. Times are epoch seconds, weights
-    decayed counts at `now`.
+    The blocks are parallel and ordered as nextbest.columns says: recent_*, viewed_* and step_* newest
+    first, repeat_* by falling repeat_90d, category_* by falling category_90d. Times are epoch seconds,
+    weights decayed counts at `now`.
     """
 
     @property
@@ -97,6 +97,18 @@ class Shopper(Protocol):
     @property
     def category_90d(self) -> Floats:
         """Purchases in each, half-life 90 days."""
+
+    @property
+    def step_names(self) -> Sequence[str]:
+        """Events that were not purchases."""
+
+    @property
+    def step_categories(self) -> Sequence[str]:
+        """The category of what each was about; "" where there is none."""
+
+    @property
+    def step_times(self) -> Floats:
+        """When."""
 
 
 @dataclass(frozen=True, slots=True)
