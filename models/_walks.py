@@ -230,9 +230,9 @@ def numbered(values: pd.Series) -> tuple[list[str], Rows]:
     texts = found.categories.astype(str).to_numpy(dtype=object)
     used = np.zeros(len(texts) + 1, dtype=np.bool_)
     used[found.codes] = True
-    order = np.array(
-        [place for place in np.argsort(texts, kind="stable") if used[place] and texts[place]], dtype=np.int64
-    )
+    used[:-1] &= texts != ""
+    order = np.argsort(texts, kind="stable")
+    order = order[used[order]]
     places = np.full(len(texts) + 1, len(order), dtype=np.int64)
     places[order] = np.arange(len(order))
     return texts[order].tolist(), places[found.codes]

@@ -240,7 +240,7 @@ class Paths:
         return found.assign(base=self.chances(ROOT)[0])
 
     def foretell(self, steps: Steps, rows: Rows) -> tuple[Floats, Floats]:
-        """Return P(order) and P(order of each of `categories`) at steps: shapes (rows,), (rows, categories)."""
+        """Return P(order) and P(order of each category) at steps; shapes (rows,) and (rows, categories)."""
         walks = steps.coded(self._codes)
         last = np.searchsorted(walks.rows, rows, side="right") - 1
         own = (last >= 0) & (steps.paths[walks.rows[last]] == steps.paths[rows])

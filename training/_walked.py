@@ -30,18 +30,16 @@ def walked(settings: Settings, until: datetime) -> pd.DataFrame:
     """
     lake = Lake(settings.lake)
     events = lake.events(until)
-    for wanted, what in (
-        (events[EVENT] == ORDER_COMPLETED, "orders"),
-        (events[EVENT].notin(PURCHASES), "steps"),
-    ):
+    kinds = {"orders": events[EVENT] == ORDER_COMPLETED, "steps": events[EVENT].notin(PURCHASES)}
+    for what, wanted in kinds.items():
         if not events.filter(wanted).limit(1).count().execute():
             raise NotReady(
-                f"there are no {what}, and paths are steps between orders (views, searches, carts, messages); "
-                "run `nextbest ingest` with both, and `nextbest features build`"
+                f"there are no {what}; paths are steps (views, searches, carts, messages) between orders: "
+                "run `nextbest ingest` with both, then `nextbest features build`"
             )
     columns = [CONTACT_ID, ANONYMOUS_ID, EVENT, ITEM_ID, ORDER_ID, TIMESTAMP]
-    wanted = events.filter(events[EVENT] != ORDER_REFUNDED).select(*columns)
-    frame = wanted.to_pyarrow().to_pandas(strings_to_categorical=True)
+    rows = events.filter(events[EVENT] != ORDER_REFUNDED).select(*columns)
+    frame = rows.to_pyarrow().to_pandas(strings_to_categorical=True)
     frame[CONTACT_ID] = _who(frame, lake)
     stamps = pd.to_datetime(frame[TIMESTAMP], utc=True).astype("datetime64[us, UTC]")
     frame[TIME] = stamps.astype("int64") / 1e6

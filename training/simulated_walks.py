@@ -43,18 +43,9 @@ WALKS = (
 
 def simulated_items() -> pd.DataFrame:
     """Return the shop's items, ITEM_COLUMNS."""
-    rows = [
-        {
-            "item_id": f"{name}-{n}",
-            "title": f"{name} {n}",
-            "category": name,
-            "price": 10.0 + n,
-            "in_stock": True,
-        }
-        for name, count in CATEGORIES.items()
-        for n in range(count)
-    ]
-    return pd.DataFrame(rows).reindex(columns=list(ITEM_COLUMNS))
+    rows = [(f"{name}-{n}", name, 10.0 + n) for name, count in CATEGORIES.items() for n in range(count)]
+    items = pd.DataFrame(rows, columns=["item_id", "category", "price"])
+    return items.assign(title=items["item_id"], in_stock=True).reindex(columns=list(ITEM_COLUMNS))
 
 
 def simulate_walks(
