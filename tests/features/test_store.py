@@ -53,6 +53,8 @@ def history(event: Callable[..., Any]) -> list[Any]:
         event("message_sent", 3, contact_id="annelise", channel="sms"),
         event("product_viewed", 5, contact_id="annelise", item_id="butter", url="https://shop.org/pricing"),
         event("product_viewed", 1, contact_id="cid", item_id="butter"),
+        event("product_added", 46, contact_id="annelise", item_id="milk"),
+        event("products_searched", 39, contact_id="annelise"),
         event("order_refunded", 2, contact_id="bob", order_id="5", item_id="bag", price=2.0),
     ]  # fmt: skip
 

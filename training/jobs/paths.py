@@ -168,7 +168,8 @@ class PathsJob:
         del data
         found = model.table()
         found = found[found["q_value"] <= SIGNIFICANT].sort_values("lift", ascending=False, kind="stable")
-        return {"best": found.head(SHOWN), "worst": found.tail(SHOWN)[::-1]}
+        above, below = found[found["lift"] > 1], found[found["lift"] < 1]
+        return {"best": above.head(SHOWN), "worst": below.tail(SHOWN)[::-1]}
 
     def example(self, model: Paths, data: PathsData) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return a few paths and what the model says to them."""
