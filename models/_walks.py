@@ -171,7 +171,7 @@ def _purchases(lines: pd.DataFrame, contact: Rows, time: Floats) -> tuple[Rows, 
     order = pd.factorize(lines[ORDER_ID])[0]
     first = pd.Series(time).groupby([contact, np.where(order < 0, -1 - np.arange(len(order)), order)])
     whole = pd.DataFrame({"contact": contact, "time": first.transform("min")})
-    purchase = whole.groupby(["contact", "time"], sort=True).ngroup().to_numpy(np.int64)
+    purchase = whole.groupby(["contact", "time"], sort=True).ngroup().to_numpy().astype(np.int64)
     held = whole.drop_duplicates().sort_values(["contact", "time"])
     buyers: Rows = held["contact"].to_numpy(np.int64)
     moments: Floats = held["time"].to_numpy(np.float64)

@@ -115,8 +115,8 @@ class Shopper(Protocol):
 class Reason:
     """Why an item is recommended, as data: `kind` and what it rests on.
 
-    Kinds: bought_together, due, bought_before, similar_to, because_you_viewed, trending_in, popular_in,
-    popular.
+    Kinds: bought_together, due, bought_before, similar_to, because_you_viewed, walked, trending_in,
+    popular_in, popular.
     """
 
     kind: str

@@ -53,12 +53,14 @@ class PathsConfig:
         for name, least in (("horizon_days", 0.0), ("prior", 0.0)):
             if not getattr(self, name) > least:
                 raise BadInput(f"{name} is {getattr(self, name)}; it must be above {least:g}")
-        for name, least in (("length", 0), ("least", 1), ("items", 1)):
-            if getattr(self, name) < least:
-                raise BadInput(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        for name, lowest in (("length", 0), ("least", 1), ("items", 1)):
+            if getattr(self, name) < lowest:
+                raise BadInput(f"{name} is {getattr(self, name)}; it must be at least {lowest}")
         if self.idle_days < self.horizon_days:
-            least = f"at least horizon_days ({self.horizon_days:g}), or a path would end before its order"
-            raise BadInput(f"idle_days is {self.idle_days:g}; it must be {least}")
+            lowest_idle = (
+                f"at least horizon_days ({self.horizon_days:g}), or paths would end before their orders"
+            )
+            raise BadInput(f"idle_days is {self.idle_days:g}; it must be {lowest_idle}")
 
 
 @dataclass(frozen=True)

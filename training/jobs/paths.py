@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from models._pyfunc import predict
-from models._walks import DAY, Floats, Rows, Steps
+from models._walks import DAY, Rows, Steps
+from models.base import Floats
 from models.paths import Paths, PathsConfig
 from nextbest.errors import NotReady
 from training import plots
@@ -80,7 +81,7 @@ class RecencyAlone:
             weight = (count + config.prior).reshape(-1, *[1] * (totals.ndim - 1))
             return np.asarray((totals + config.prior * totals.sum(axis=0) / len(rows)) / weight)
 
-        return cls(edges, shrunk(np.bincount(place, ordered, size)), shrunk(categories))
+        return cls(edges, shrunk(np.bincount(place, ordered, size).astype(np.float64)), shrunk(categories))
 
     def foretell(self, steps: Steps, rows: Rows) -> tuple[Floats, Floats]:
         """Return P(order) and P(order of each category) at steps."""
