@@ -63,9 +63,9 @@ class Steps:
     names: Sequence[str]
     """Labels, the event before the colon."""
     categories: Lists
-    """Categories of each purchase."""
+    """Categories of each purchase that a step came before."""
     items: Lists
-    """Items of each purchase."""
+    """Its items."""
 
     def __len__(self) -> int:
         return len(self.times)
@@ -84,6 +84,9 @@ class Steps:
         contacts, times, labels = contact[taken][order], time[taken][order], labels[order]
         following = _following(contacts, times, buyers, moments)
         till, since = _until(following, contacts, times, buyers, moments)
+        reached = np.zeros(len(moments), dtype=np.bool_)
+        reached[following[np.isfinite(till)]] = True  # what no path led to need not be listed
+        lines, purchase = lines[reached[purchase]], purchase[reached[purchase]]
         return cls(
             contacts,
             _paths(contacts, times, following, idle_days),
