@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export NEXTBEST_HOME ?= .nextbest
 
-.PHONY: demo serve test check bench lock clean help
+.PHONY: demo serve test check bench peers lock clean help
 
 help:
 	@echo "make demo   learn from 1.47 million real shop lines and answer three questions over HTTP"
 	@echo "make serve  serve what the demo trained, until Ctrl-C"
 	@echo "make test   the test suite        make check  format, lint, types, layers"
 	@echo "make bench  every benchmark that needs no file    make lock  renew constraints.txt"
+	@echo "make peers  the libraries the benchmarks compare with, in an environment of their own"
 
 $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: apt-get install python3.11 python3.11-venv, or make PYTHON=..."; exit 1; }
@@ -42,6 +43,17 @@ bench: $(STAMP)
 	@test -d $(NEXTBEST_HOME)/lake || $(BIN)/nextbest demo
 	@echo "== serving"; $(BIN)/python -m benchmarks.serving --home $(NEXTBEST_HOME) --json bench-out/serving.json
 
+# RecTools, LensKit, implicit, pyfim and mlxtend: other pins than ours, so another environment (1.7 GB).
+PEERS := .peers
+peers: $(PEERS)/.installed
+$(PEERS)/.installed: benchmarks/peers/requirements.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: apt-get install python3.11 python3.11-venv, or make PYTHON=..."; exit 1; }
+	@command -v cc >/dev/null || { echo "no C compiler, which pyfim needs: apt-get install gcc"; exit 1; }
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@echo "installing the peers into $(PEERS) (1.7 GB, a few minutes)"
+	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check --progress-bar off -r $<
+	@touch $@
+
 # A fresh environment from pyproject.toml's ranges, frozen. torch's local version (+cpu) is left off: the pin is the release.
 lock:
 	@dir=$$(mktemp -d) && $(PYTHON) -m venv $$dir/v \
@@ -51,4 +63,4 @@ lock:
 	  && mv constraints.txt.new constraints.txt; status=$$?; rm -rf $$dir; exit $$status
 
 clean:
-	rm -rf $(VENV) .nextbest bench-out build *.egg-info
+	rm -rf $(VENV) $(PEERS) .nextbest bench-out build *.egg-info

@@ -122,6 +122,7 @@ def write_catalogue(catalogue: Catalogue, path: Path) -> None:
             "item_id": catalogue.item_ids,
             "title": catalogue.titles,
             "category": catalogue.paths,
+            "brand": catalogue.brands,
             "price": catalogue.prices,
             "mean_price": catalogue.statistics["mean_price"],
             "in_stock": catalogue.in_stock,

@@ -25,6 +25,8 @@ class Catalogue:
     """First CATEGORY_DEPTH levels of the category path; "" where unknown."""
     paths: npt.NDArray[np.object_]
     """The whole category path; "" where unknown."""
+    brands: npt.NDArray[np.object_]
+    """"" where unknown."""
     prices: Floats
     in_stock: npt.NDArray[np.bool_]
     hidden: npt.NDArray[np.bool_]
@@ -35,8 +37,12 @@ class Catalogue:
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, now: float) -> "Catalogue":
-        """Build from a frame with ITEM_COLUMNS and ITEM_STATISTICS (features.items.items_at)."""
+        """Build from a frame with ITEM_COLUMNS and ITEM_STATISTICS (features.items.items_at).
+
+        A frame without brands, as earlier versions saved it beside a model, has none.
+        """
         paths = frame["category"].fillna("").astype(str).to_numpy(dtype=object)
+        brands = frame["brand"] if "brand" in frame else pd.Series("", index=frame.index)
         depth = np.array(["/".join(p.split("/")[:CATEGORY_DEPTH]) for p in paths], dtype=object)
 
         def floats(name: str) -> Floats:
@@ -51,6 +57,7 @@ class Catalogue:
             titles=frame["title"].astype(object).where(frame["title"].notna(), None).to_numpy(dtype=object),
             categories=depth,
             paths=paths,
+            brands=brands.fillna("").astype(str).to_numpy(dtype=object),
             prices=np.where(np.isnan(floats("price")), floats("mean_price"), floats("price")),
             in_stock=flags("in_stock", True),
             hidden=flags("hidden", False),

@@ -1,8 +1,9 @@
-"""What comes next after what was bought: a small causal transformer over purchases (see models._sasrec)."""
+"""What comes next after what was bought: a small causal transformer over purchases (models._sasrec)."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from safetensors.numpy import load_file, save_file
 
+from models._cold import cold_embeddings
 from models._shelf import shelf_of
 from models.base import Ranking, Reason, Shopper
 from models.catalogue import Catalogue
@@ -19,34 +21,49 @@ from nextbest.errors import BadInput, NotReady
 from nextbest.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from models._sasrec import Histories
+    from models._histories import Histories
 
 Floats32 = npt.NDArray[np.float32]
 Weights = Mapping[str, Floats32]
-CHECKED_CONTACTS = 1_000
-"""Contacts whose last order early stopping looks at."""
 MOST_CHECKED = 0.3
-"""Share of the contacts with two orders or more that may be kept for it."""
+"""Share of the contacts with two orders or more that may be kept for early stopping."""
+MOST_COLD = 2_000
+"""Items nobody bought that are described at most: every request compares itself with each."""
+AUTO = -1
+"""In a configuration: follows from the data."""
+POSITIVE = (
+    "blocks", "heads", "length", "negatives", "patience", "epoch_lines", "min_count", "max_items", "threads",
+)  # fmt: skip
+BUDGET = 16_000_000
+"""Purchases passed over in all, where the number of epochs is left open."""
+EPOCHS = 10, 100
+"""Epochs at least and at most, where their number is left open."""
 
 
 @dataclass(frozen=True)
 class SequenceConfig:
-    """Size of the net and how long it learns."""
+    """Size of the net and how long it learns; what is AUTO follows from the data (`sized`)."""
 
-    width: int = 64
+    width: int = AUTO
     """Numbers an item is described by."""
     blocks: int = 1
     heads: int = 1
-    dropout: float = 0.2
+    dropout: float = AUTO
     length: int = 50
     """Last purchases that are looked at."""
     negatives: int = 512
     """Items drawn a batch, that a target must beat."""
-    learning_rate: float = 0.002
-    epochs: int = 8
+    full_softmax: int = 2_000
+    """Items up to which a target must beat all of them."""
+    learning_rate: float = 0.001
+    average: float = 0.998
+    """Part of the weights' running average that is kept a step; the average is what is used (0: none)."""
+    epochs: int = AUTO
     """Passes over the purchases at most."""
-    patience: int = 2
+    patience: int = 10
     """Epochs without a better validation after which learning stops."""
+    checked: int = 5_000
+    """Contacts whose last order early stopping looks at."""
     epoch_lines: int = 500_000
     """Purchases an epoch looks at, drawn anew, where there are more."""
     min_count: int = 5
@@ -59,24 +76,37 @@ class SequenceConfig:
     """Learn again for as many epochs as were best, on the last orders too."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "width",
-            "blocks",
-            "heads",
-            "length",
-            "negatives",
-            "epochs",
-            "epoch_lines",
-            "min_count",
-            "max_items",
-            "threads",
-        ):
+        for name in (*POSITIVE, *(name for name in ("width", "epochs") if getattr(self, name) != AUTO)):
             if getattr(self, name) < 1:
                 raise BadInput(f"{name} is {getattr(self, name)}; it must be 1 or more")
-        if self.width % self.heads:
+        if self.width != AUTO and self.width % self.heads:
             raise BadInput(f"width {self.width} is not a multiple of heads {self.heads}")
-        if not (0 <= self.dropout < 1 and self.learning_rate > 0):
-            raise BadInput("dropout must be in [0, 1) and learning_rate above 0")
+        if not (
+            (self.dropout == AUTO or 0 <= self.dropout < 1)
+            and self.learning_rate > 0
+            and 0 <= self.average < 1
+        ):
+            raise BadInput("dropout and average must be in [0, 1) and learning_rate above 0")
+
+    def sized(self, items: int, lines: int) -> "SequenceConfig":
+        """Return the same with everything decided, for so many items known and purchases of them.
+
+        The less there is to learn an item from, the stronger the dropout; the fewer items, the narrower.
+        """
+        width = self.heads * max(_width(items) // self.heads, 1) if self.width == AUTO else self.width
+        dropout = _dropout(lines / max(items, 1)) if self.dropout == AUTO else self.dropout
+        epochs = int(np.clip(BUDGET // max(min(lines, self.epoch_lines), 1), *EPOCHS))
+        epochs = epochs if self.epochs == AUTO else self.epochs
+        return replace(self, width=width, dropout=dropout, epochs=epochs)
+
+
+def _width(items: int) -> int:
+    return 32 if items < 500 else 64
+
+
+def _dropout(lines_an_item: float) -> float:
+    """0.4 at a dozen purchases an item, 0.2 from about fifty on."""
+    return float(np.clip(np.round(0.4 - 0.1 * np.log2(max(lines_an_item, 1.0) / 12.0), 2), 0.2, 0.5))
 
 
 class SequenceModel:
@@ -85,7 +115,12 @@ class SequenceModel:
     kind: ClassVar[str] = "sequence"
 
     def __init__(
-        self, config: SequenceConfig, item_ids: Sequence[str], weights: Weights, epochs: int
+        self,
+        config: SequenceConfig,
+        item_ids: Sequence[str],
+        weights: Weights,
+        epochs: int,
+        curve: Sequence[float] = (),
     ) -> None:
         self.config = config
         self.item_ids = np.asarray(item_ids, dtype=object)
@@ -94,6 +129,8 @@ class SequenceModel:
         }
         self.epochs = epochs
         """Epochs the weights have learned."""
+        self.curve = tuple(curve)
+        """NDCG@20 of early stopping's orders after each epoch, of the fit that chose `epochs`."""
         self.number = {str(item): number for number, item in enumerate(self.item_ids)}
 
     @classmethod
@@ -103,35 +140,78 @@ class SequenceModel:
         config: SequenceConfig | None = None,
         seed: int = 0,
         progress: Progress = silent,
+        checkpoint: Path | None = None,
     ) -> Self:
         """Learn from purchases: `contact_id`, `order_id`, `item_id`, `time` (epoch seconds), in any order.
 
-        Raises NotReady where too few items or contacts with two orders are left to learn from.
+        With a `checkpoint` file, learning that was killed goes on where it was. Raises NotReady where too few
+        items or contacts with two orders are left to learn from.
         """
-        from models import _sasrec  # torch takes a second to import and serving does without
+        from models import _fitting, _histories  # torch takes a second to import and serving does without
 
         config = config or SequenceConfig()
         item_ids = vocabulary(data, config)
         lines = _numbered(data, item_ids)
-        histories, check = _sasrec.split_last(lines, config.length, CHECKED_CONTACTS, MOST_CHECKED, seed)
+        config = config.sized(len(item_ids), len(lines.item))
+        histories, check = _histories.split_last(lines, config.length, config.checked, MOST_CHECKED, seed)
         if len(item_ids) < 2 or not histories.learnable():
             raise NotReady(
                 f"there is no sequence to learn: {len(item_ids)} items were bought {config.min_count} times "
                 "or more, and no contact has two orders of them; ingest more orders or use --set min_count=1"
             )
-        weights, epochs = _sasrec.fit(histories, check, len(item_ids), config, seed, progress)
-        model = cls(config, item_ids, weights, epochs)
-        return model.relearned(data, seed, progress) if config.refit and check is not None else model
+        found = _fitting.fit(histories, check, len(item_ids), config, seed, progress, checkpoint)
+        model = cls(config, item_ids, found.weights, found.epochs, found.curve)
+        refit = config.refit and check is not None
+        return model.relearned(data, seed, progress, checkpoint) if refit else model
 
-    def relearned(self, data: pd.DataFrame, seed: int = 0, progress: Progress = silent) -> Self:
+    def relearned(
+        self,
+        data: pd.DataFrame,
+        seed: int = 0,
+        progress: Progress = silent,
+        checkpoint: Path | None = None,
+    ) -> Self:
         """Learn anew from other purchases, for as many epochs as were best, keeping none of them back."""
-        from models import _sasrec
+        from models import _fitting
 
         item_ids = vocabulary(data, self.config)
         config = replace(self.config, epochs=self.epochs)
         lines = _numbered(data, item_ids)
-        weights, _ = _sasrec.fit(lines, None, len(item_ids), config, seed, progress)
-        return type(self)(self.config, item_ids, weights, self.epochs)
+        found = _fitting.fit(lines, None, len(item_ids), config, seed, progress, checkpoint)
+        return type(self)(self.config, item_ids, found.weights, self.epochs, self.curve)
+
+    def extended(self, catalogue: Catalogue, most: int = MOST_COLD) -> "SequenceModel":
+        """Return the same with up to `most` items of the catalogue that it has not learned: the newest.
+
+        They are described by what the learned items of their category, brand and price are described by
+        (models._cold), so that a product can be recommended before anybody bought it.
+        """
+        rows = shelf_of(catalogue).rows_of(self.item_ids.tolist())
+        cold = newest(catalogue, rows[rows >= 0], most)
+        if not len(cold) or not (rows >= 0).any():
+            return self
+        table = self.weights["items.weight"]
+        made = cold_embeddings(catalogue, rows[rows >= 0], table[rows >= 0], cold)
+        weights = {**self.weights, "items.weight": np.concatenate([table, made])}
+        names = [*self.item_ids, *catalogue.item_ids[cold]]
+        return type(self)(self.config, names, weights, self.epochs, self.curve)
+
+    def similar(self, item_ids: Sequence[str], k: int) -> list[tuple[str, float]]:
+        """Return the k items described most like those given (known ones), with the cosine; best first."""
+        numbers = [self.number[item] for item in item_ids if item in self.number]
+        if not numbers:
+            return []
+        asked = self._directions[numbers].mean(axis=0)
+        cosines = np.einsum("ic,c->i", self._directions, asked / max(float(np.linalg.norm(asked)), 1e-12))
+        cosines[numbers] = -np.inf
+        return [
+            (str(self.item_ids[i]), float(cosines[i])) for i in top(cosines, k) if np.isfinite(cosines[i])
+        ]
+
+    @cached_property
+    def _directions(self) -> Floats32:
+        table = self.weights["items.weight"]
+        return np.asarray(table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12))
 
     def scores(self, items: Sequence[str]) -> Floats32 | None:
         """Return the log-probability of every item of the vocabulary after `items` (oldest first).
@@ -207,7 +287,7 @@ class SequenceModel:
 
     def save(self, folder: Path) -> None:
         """Write sequence.json, items.parquet and weights.safetensors."""
-        facts = {"config": asdict(self.config), "epochs": self.epochs}
+        facts = {"config": asdict(self.config), "epochs": self.epochs, "curve": self.curve}
         (folder / "sequence.json").write_text(json.dumps(facts, indent=1))
         pd.DataFrame({"item_id": self.item_ids.astype(str)}).to_parquet(folder / "items.parquet", index=False)
         save_file(self.weights, folder / "weights.safetensors")
@@ -218,7 +298,8 @@ class SequenceModel:
         facts = json.loads((folder / "sequence.json").read_text())
         items = pd.read_parquet(folder / "items.parquet")["item_id"].tolist()
         weights = load_file(folder / "weights.safetensors")
-        return cls(SequenceConfig(**facts["config"]), items, weights, facts["epochs"])
+        curve = facts.get("curve", ())
+        return cls(SequenceConfig(**facts["config"]), items, weights, facts["epochs"], curve)
 
 
 def vocabulary(data: pd.DataFrame, config: SequenceConfig) -> list[str]:
@@ -228,6 +309,15 @@ def vocabulary(data: pd.DataFrame, config: SequenceConfig) -> list[str]:
     return sorted(str(item) for item in counts.index[: config.max_items])
 
 
+def newest(catalogue: Catalogue, known: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
+    """Return up to `most` rows that are not `known` and may be sold: those never sold, then the latest."""
+    out = ~catalogue.in_stock | catalogue.hidden
+    out[known] = True
+    rows = np.flatnonzero(~out)
+    first = np.nan_to_num(catalogue.statistics["first_sold"][rows], nan=np.inf)
+    return np.asarray(rows[np.lexsort((catalogue.item_ids[rows].astype(str), -first))][:most], dtype=np.int64)
+
+
 def top(scores: npt.NDArray[np.floating[Any]], k: int) -> npt.NDArray[np.int64]:
     """Return the positions of the k highest scores, highest first, equal ones in order of position."""
     found = np.sort(np.argpartition(-scores, k)[:k]) if k < len(scores) else np.arange(len(scores))
@@ -235,7 +325,7 @@ def top(scores: npt.NDArray[np.floating[Any]], k: int) -> npt.NDArray[np.int64]:
 
 
 def _numbered(data: pd.DataFrame, item_ids: Sequence[str]) -> "Histories":
-    from models._sasrec import Histories
+    from models._histories import Histories
 
     lines = data.assign(
         item=pd.Categorical(data["item_id"], categories=list(item_ids)).codes.astype(np.int64)

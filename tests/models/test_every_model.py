@@ -268,6 +268,7 @@ def test_an_empty_shelf_has_nothing_to_offer(kind):
             "titles",
             "categories",
             "paths",
+            "brands",
             "prices",
             "in_stock",
             "hidden",

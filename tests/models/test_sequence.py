@@ -116,7 +116,7 @@ def test_vocabulary_keeps_what_is_bought_most(circle):
 
 
 def test_long_histories_are_cut_and_an_epoch_is_bounded():
-    from models._sasrec import Histories, batches
+    from models._histories import Histories, batches
 
     contact = np.repeat([0, 1, 2], [23, 2, 40])
     lines = Histories(contact, np.arange(65), np.arange(65))
@@ -155,3 +155,109 @@ def test_two_contacts_are_enough():
 def test_wrong_sizes_are_named(wrong, message):
     with pytest.raises(BadInput, match=message):
         SequenceConfig(**wrong)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_what_was_killed_goes_on_and_ends_as_if_nothing_had_happened(circle, tmp_path, average):
+    config = SequenceConfig(**{**SMALL, "epochs": 5, "dropout": 0.3, "average": average})
+    checkpoint = tmp_path / "kept" / "sequence.safetensors"
+    seen = []
+
+    def die(stage, done, total):
+        seen.append(done)
+        if done == 3:
+            raise Killed
+
+    whole = SequenceModel.learn(circle, config, 5)
+    with pytest.raises(Killed):  # the third epoch is over, its checkpoint not yet written
+        SequenceModel.learn(circle, config, 5, die, checkpoint)
+    assert checkpoint.exists()
+    seen.clear()
+    again = SequenceModel.learn(circle, config, 5, lambda _, done, total: seen.append(done), checkpoint)
+    assert seen[0] == 3, "two epochs were not learned anew"
+    assert again.epochs == whole.epochs
+    for name, weight in whole.weights.items():
+        np.testing.assert_array_equal(again.weights[name], weight)
+    assert not list(tmp_path.rglob("*.safetensors*")), "nothing is left behind"
+
+
+def test_a_checkpoint_of_something_else_or_a_damaged_one_is_not_used(circle, tmp_path):
+    config = SequenceConfig(**{**SMALL, "epochs": 2})
+    checkpoint = tmp_path / "sequence.safetensors"
+
+    def die(stage, done, total):
+        if done == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        SequenceModel.learn(circle, config, 5, die, checkpoint)
+    other = SequenceModel.learn(circle, config, 6)
+    same = SequenceModel.learn(circle, config, 6, checkpoint=checkpoint)
+    np.testing.assert_array_equal(same.scores(["i1"]), other.scores(["i1"]))
+    checkpoint.write_bytes(b"half a fi")
+    same = SequenceModel.learn(circle, config, 6, checkpoint=checkpoint)
+    np.testing.assert_array_equal(same.scores(["i1"]), other.scores(["i1"]))
+
+
+def test_sizes_follow_from_the_data():
+    small, large = SequenceConfig().sized(200, 2_000), SequenceConfig().sized(20_000, 1_400_000)
+    assert small.width < large.width
+    assert small.dropout > large.dropout
+    assert small.epochs > large.epochs
+    told = SequenceConfig(width=48, dropout=0.1, epochs=3)
+    assert told.sized(20_000, 1_400_000) == told
+
+
+def test_a_full_softmax_learns_the_same_circle_as_a_sampled_one(circle):
+    for full in (0, 100):
+        model = SequenceModel.learn(circle, SequenceConfig(**SMALL, full_softmax=full), 1)
+        assert model.item_ids[model.scores(["i1", "i2"]).argmax()] == "i3"
+
+
+def test_early_stopping_leaves_out_what_was_bought_where_nothing_is_bought_twice():
+    from models._histories import split_last
+    from models.sequence import _numbered
+
+    for repeats in (False, True):
+        lines = purchases(30, lambda c, again=repeats: [["a"], ["b"], ["a" if again else "c"]])
+        _, check = split_last(_numbered(lines, ["a", "b", "c"]), 5, 10, 1.0, 0)
+        assert check.only_new is not repeats
+
+
+@pytest.fixture(scope="module")
+def two_shelves():
+    """Who buys shoes goes on with shoes, who buys tea with tea; new1 and new2 were bought by nobody."""
+    random = np.random.default_rng(0)
+    shelves = [[f"shoe{n}" for n in range(6)], [f"tea{n}" for n in range(6)]]
+    return purchases(120, lambda c: [[i] for i in random.permutation(shelves[c % 2])[:5]])
+
+
+def test_a_new_product_is_recommended_to_those_who_buy_its_like(two_shelves, make_catalogue):
+    model = SequenceModel.learn(two_shelves, SequenceConfig(**SMALL, min_count=1), 1)
+    shelf = make_catalogue(
+        {f"shoe{n}": {"category": "shoes/low", "price": 50.0 + n} for n in range(6)}
+        | {f"tea{n}": {"category": "food/tea", "price": 2.0 + n} for n in range(6)}
+        | {"new1": {"category": "shoes/low", "price": 52.0}, "new2": {"category": "food/tea", "price": 3.0}}
+        | {"sold out": {"category": "food/tea", "in_stock": False}}
+    )
+    extended = model.extended(shelf)
+    assert set(extended.item_ids) == {*model.item_ids, "new1", "new2"}
+    new1, new2 = extended.number["new1"], extended.number["new2"]
+    for past, likely, unlikely in ((["shoe0", "shoe3"], new1, new2), (["tea1", "tea2"], new2, new1)):
+        scores = extended.scores(past)
+        assert scores[likely] > scores[unlikely] + 1
+        np.testing.assert_allclose(np.exp(scores.astype(float)).sum(), 1.0, atol=1e-5)
+    assert extended.extended(shelf) is extended, "nothing is left to be described"
+    assert len(model.extended(shelf, most=1).item_ids) == len(model.item_ids) + 1
+
+
+def test_what_is_alike_lies_close(two_shelves):
+    model = SequenceModel.learn(two_shelves, SequenceConfig(**SMALL, min_count=1), 1)
+    found = model.similar(["shoe1", "unheard of"], 5)
+    assert {item[:4] for item, _ in found} == {"shoe"}
+    assert [cosine for _, cosine in found] == sorted((cosine for _, cosine in found), reverse=True)
+    assert model.similar(["unheard of"], 3) == []
