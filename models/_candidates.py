@@ -1,16 +1,19 @@
 """Which items the ranker looks at for a shopper, and what it sees of each: in training as in serving."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from models._shelf import Rows, Shelf, shelf_of
+from models._sources import Asked, Source
 from models.base import Floats, Shopper
 from models.basket import Basket, Neighbours, latest
 from models.catalogue import Catalogue
+from models.neighbours import Neighbours as Alike
 from models.popularity import best_in_categories, category_weights
 from models.sequence import SequenceModel, top
 
@@ -52,16 +55,24 @@ class Candidates:
     """Catalogue rows of the whole personal list, -1 for what the catalogue lacks."""
     in_context: bool
     """Whether the rules go from the page or the cart, not from what was seen and bought last."""
+    asked: Mapping[str, Asked | None] = field(default_factory=dict)
+    """What the further sources say, by their kind."""
 
 
 class Generators:
     """The candidate models tied to one catalogue: their item numbers become its rows."""
 
     def __init__(
-        self, catalogue: Catalogue, sequence: SequenceModel | None, basket: Basket | None, amounts: Amounts
+        self,
+        catalogue: Catalogue,
+        sequence: SequenceModel | None,
+        basket: Basket | None,
+        amounts: Amounts,
+        sources: Sequence[Source] = (),
     ) -> None:
         self.catalogue, self.sequence, self.basket, self.amounts = catalogue, sequence, basket, amounts
         self.shelf = shelf_of(catalogue)
+        self._sources = {source.kind: source.tied(self.shelf) for source in sources}
         self._sequence_rows = self.shelf.rows_of([] if sequence is None else sequence.item_ids.tolist())
         self._basket_rows = self.shelf.rows_of([] if basket is None else basket.item_ids.tolist())
         self._sequence_number = np.full(len(catalogue), -1, dtype=np.int64)
@@ -79,8 +90,12 @@ class Generators:
         speaking, spoken_for = self._neighbours(shopper, context)
         weights = category_weights(self.shelf, shopper, context, CATEGORIES)
         category = best_in_categories(self.shelf, weights, amounts.category, "sold_30d")
+        asked = {kind: source.ask(shopper, context) for kind, source in self._sources.items()}
+        offered = [said.offered for said in asked.values() if said is not None]
         rows = np.unique(
-            np.concatenate([personal[: amounts.personal], likely, spoken_for, category, self._anyone])
+            np.concatenate(
+                [personal[: amounts.personal], likely, spoken_for, category, self._anyone, *offered]
+            )
         )
         rows = rows[rows >= 0]
         number = self._sequence_number[rows]
@@ -92,6 +107,7 @@ class Generators:
             _spread(rows, spoken_for, speaking.rules, -1),
             personal,
             len(context) > 0,
+            asked,
         )
 
     def _sequence_scores(self, shopper: Shopper, context: Sequence[str]) -> Floats | None:
@@ -121,6 +137,8 @@ def _spread(rows: Rows, at: Rows, values: npt.NDArray[Any], otherwise: float) ->
     return out
 
 
+SOURCES: tuple[type[Source], ...] = (Alike,)
+"""The further sources there are; any of them may be missing."""
 FEATURES = (
     "repeat_30d", "repeat_90d", "repeat_365d", "repeat_count",
     "per_order_30d", "per_order_90d", "per_order_365d", "per_order",
@@ -133,6 +151,7 @@ FEATURES = (
     "sequence", "sequence_best", "basket", "basket_best", "in_context",
     "orders_30d", "orders_90d", "orders_total", "lines_per_order", "order_gap_days", "recency_days",
     "recency_over_gap", "items_bought",
+    *chain.from_iterable(source.columns for source in SOURCES),
 )  # fmt: skip
 """What the ranker sees of a candidate, in the order of the matrix's columns."""
 
@@ -151,6 +170,7 @@ def matrix(shopper: Shopper, catalogue: Catalogue, found: Candidates) -> Floats:
         "basket": found.basket,
         "basket_best": found.basket / max(found.basket.max(initial=0.0), 1e-9),
         "in_context": (found.rule >= 0) & found.in_context,
+        **_said(found),
     }
     with np.errstate(divide="ignore", invalid="ignore"):
         since = columns["days_since_last"]
@@ -159,6 +179,16 @@ def matrix(shopper: Shopper, catalogue: Catalogue, found: Candidates) -> Floats:
     for position, name in enumerate(FEATURES):
         out[:, position] = columns[name] if name in columns else shopper.features.get(name, np.nan)
     return out
+
+
+def _said(found: Candidates) -> dict[str, Floats]:
+    """Return the columns of the sources that know the shopper; those of the others are unknown."""
+    columns = dict[str, Floats]()
+    for source in SOURCES:
+        said = found.asked.get(source.kind)
+        values = np.full((len(source.columns), 1), np.nan) if said is None else said.of(found.rows)
+        columns |= dict(zip(source.columns, values, strict=True))
+    return columns
 
 
 def _personal(shopper: Shopper, found: Candidates) -> dict[str, Floats]:

@@ -1,6 +1,6 @@
 """What the ranker learns from - moments, and the rows made of them - and how its boosters are trained."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import lightgbm as lgb
@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from models._candidates import FEATURES, Amounts, Generators, matrix
 from models._shelf import Rows
+from models._sources import Source
 from models.base import Floats, Shopper
 from models.basket import Basket
 from models.catalogue import Catalogue
@@ -36,6 +37,8 @@ class NextPurchaseConfig:
     """Trees that give the probability."""
     horizon_days: float = 30.0
     """"Buys within" of the probability."""
+    horizons: tuple[int, ...] = (7, 14)
+    """Days of further probabilities; those not below `horizon_days` are left out."""
     seed: int = 7
     amounts: Amounts = field(default_factory=Amounts)
 
@@ -43,8 +46,14 @@ class NextPurchaseConfig:
         for name in ("rounds", "leaves", "least_rows", "negatives", "chance_rounds"):
             if getattr(self, name) < 1:
                 raise BadInput(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        if any(days < 1 for days in self.horizons):
+            raise BadInput(f"horizons are {self.horizons}; each must be 1 day or more")
         if self.leaves < 2 or self.learning_rate <= 0 or self.l2 < 0 or not 0 <= self.carts < 1:
             raise BadInput("leaves must be 2 or more, learning_rate above 0, l2 0 or more, carts in [0, 1)")
+
+    def sooner(self) -> list[int]:
+        """Return the horizons below the default one, rising."""
+        return sorted({days for days in self.horizons if days < self.horizon_days})
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,10 @@ class Moment:
     """Items bought within the horizon."""
     passed: bool = False
     """Whether the horizon is over before calibration looks; shoppers who bought nothing are there then."""
+    sooner: Mapping[int, Sequence[Collection[str]]] = field(default_factory=dict)
+    """Days -> items bought within them, for the horizons below the default one."""
+    sources: Sequence[Source] = ()
+    """Further sources that know nothing of what comes after the moment."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,8 @@ class RankingData:
     sequence: SequenceModel | None
     """Generators on all there is, to serve with."""
     basket: Basket | None
+    sources: Sequence[Source] = ()
+    """Further sources on all there is; a moment brings its own."""
 
 
 @dataclass(frozen=True)
@@ -112,23 +127,23 @@ class RowMaker:
             self._progress("candidates: moments", done + 1, 0)
         return _joined([part for part in ranked if part.labels.any()]), _joined(bought)
 
-    def checked(self) -> Sample:
-        """Return every candidate of everyone at the moment calibration looks at."""
-        later = self._data.later
+    def checked(self) -> tuple[Sample, dict[int, Floats]]:
+        """Return every candidate of everyone when calibration looks, and the labels of shorter horizons."""
+        later, days = self._data.later, self._config.sooner()
         generators = self._generators(later)
-        return _joined(
-            [
-                seen.labelled(within)
-                for seen, within in (
-                    (self._look(generators, shopper, ()), within)
-                    for shopper, within in zip(later.shoppers, later.within, strict=True)
-                )
-            ]
-        )
+        parts, sooner = list[_Part](), {horizon: [np.empty(0)] for horizon in days if horizon in later.sooner}
+        for place, shopper in enumerate(later.shoppers):
+            seen = self._look(generators, shopper, ())
+            parts.append(seen.labelled(later.within[place]))
+            for horizon, labels in sooner.items():
+                labels.append(seen.bought(later.sooner[horizon][place]).astype(np.float64))
+        return _joined(parts), {horizon: np.concatenate(labels) for horizon, labels in sooner.items()}
 
     def _generators(self, moment: Moment) -> Generators:
         then = self._data
-        return Generators(moment.catalogue, then.sequence_then, then.basket_then, self._config.amounts)
+        return Generators(
+            moment.catalogue, then.sequence_then, then.basket_then, self._config.amounts, moment.sources
+        )
 
     @staticmethod
     def _look(generators: Generators, shopper: Shopper, cart: Sequence[str]) -> "_Seen":
@@ -168,7 +183,11 @@ class _Seen:
 
     def labelled(self, bought: Collection[str]) -> _Part:
         """Tell which of them were bought."""
-        return _Part(self.features, np.isin(self.rows, self.generators.shelf.rows_of(list(bought))))
+        return _Part(self.features, self.bought(bought))
+
+    def bought(self, bought: Collection[str]) -> npt.NDArray[np.bool_]:
+        """Return which of them were."""
+        return np.isin(self.rows, self.generators.shelf.rows_of(list(bought)))
 
 
 def _joined(parts: Sequence[_Part]) -> Sample:

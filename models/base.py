@@ -132,6 +132,9 @@ class Ranking:
     reasons: list[Reason]
     source: str
     probabilities: Floats | None = None
+    """Of the default horizon."""
+    by_horizon: Mapping[int, Floats] | None = None
+    """Days -> the probability of being bought within them, rising with the days."""
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -145,6 +148,9 @@ class Ranking:
             [self.reasons[i] for i in rows],
             self.source,
             None if self.probabilities is None else self.probabilities[rows],
+            None
+            if self.by_horizon is None
+            else {days: values[rows] for days, values in self.by_horizon.items()},
         )
 
 

@@ -6,7 +6,7 @@ second, pointwise model says how probable it is that an item is bought within th
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar, Self
@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 
 from models._calibration import Calibration
-from models._candidates import FEATURES, Amounts, Candidates, Generators, matrix
+from models._candidates import FEATURES, SOURCES, Amounts, Candidates, Generators, matrix
 from models._ranker import Moment as Moment
 from models._ranker import NextPurchaseConfig as NextPurchaseConfig
 from models._ranker import RankingData as RankingData
 from models._ranker import RowMaker, boost
-from models.base import Ranking, Reason, Shopper
+from models._sources import Source
+from models.base import Floats, Ranking, Reason, Shopper
 from models.basket import Basket, latest
 from models.catalogue import Catalogue
 from models.frequency import personal_reason
@@ -49,8 +50,11 @@ class NextPurchase:
         calibration: Calibration,
         sequence: SequenceModel | None,
         basket: Basket | None,
+        sources: Sequence[Source] = (),
+        sooner: Mapping[int, Calibration] | None = None,
     ) -> None:
         self.config, self.calibration = config, calibration
+        self.sources, self.sooner = tuple(sources), dict(sorted((sooner or {}).items()))
         self.ranker, self.chance = ranker, chance
         self.sequence, self.basket = sequence, basket
         self._tied: Generators | None = None
@@ -78,12 +82,14 @@ class NextPurchase:
         progress("ranker", 1, 3)
         chance = boost(bought, config, seed, "binary", config.chance_rounds)
         progress("ranker", 2, 3)
-        checked = rows.checked()
-        calibration = Calibration.learn(
-            np.asarray(chance.predict(checked.features, num_threads=1)), checked.labels, seed
-        )
+        checked, sooner = rows.checked()
+        scores = np.asarray(chance.predict(checked.features, num_threads=1))
+        calibration = Calibration.learn(scores, checked.labels, seed)
+        curves = {
+            days: Calibration.learn(scores, labels, seed) for days, labels in sooner.items() if labels.any()
+        }
         progress("ranker", 3, 3)
-        return cls(config, ranker, chance, calibration, data.sequence, data.basket)
+        return cls(config, ranker, chance, calibration, data.sequence, data.basket, data.sources, curves)
 
     def recommend(
         self, shopper: Shopper, catalogue: Catalogue, k: int, context: Sequence[str] = ()
@@ -96,21 +102,31 @@ class NextPurchase:
         features = matrix(shopper, catalogue, found)
         scores = np.asarray(self.ranker.predict(features, num_threads=1))
         best = np.lexsort((generators.shelf.name_order[found.rows], -scores))[:k]
-        chances = self.calibration.of(np.asarray(self.chance.predict(features[best], num_threads=1)))
+        chances = self._chances(np.asarray(self.chance.predict(features[best], num_threads=1)))
         because = _Because(self, generators, shopper, found, context)
         return Ranking(
             [str(item) for item in catalogue.item_ids[found.rows[best]]],
             scores[best],
             [because.of(int(place)) for place in best],
             self.kind,
-            np.clip(chances, 0.0, 1.0),
+            chances[round(self.config.horizon_days)],
+            chances,
         )
+
+    def _chances(self, scores: Floats) -> dict[int, Floats]:
+        """Return the calibrated probabilities by days: none above that of a longer horizon."""
+        curves = [*self.sooner.items(), (round(self.config.horizon_days), self.calibration)]
+        found, ceiling = dict[int, Floats](), np.ones(len(scores))
+        for days, curve in reversed(curves):
+            ceiling = np.minimum(np.clip(curve.of(scores), 0.0, 1.0), ceiling)
+            found[days] = ceiling
+        return dict(sorted(found.items()))
 
     def _generators(self, catalogue: Catalogue) -> Generators:
         """Return the generators tied to this catalogue; the last one's are kept."""
         tied = self._tied
         if tied is None or tied.catalogue is not catalogue:
-            tied = Generators(catalogue, self.sequence, self.basket, self.config.amounts)
+            tied = Generators(catalogue, self.sequence, self.basket, self.config.amounts, self.sources)
             self._tied = tied
         return tied
 
@@ -125,15 +141,16 @@ class NextPurchase:
         facts = {
             "config": asdict(self.config),
             "calibration": self.calibration.to_json(),
+            "sooner": {str(days): curve.to_json() for days, curve in self.sooner.items()},
             "features": FEATURES,
         }
         (folder / "next_purchase.json").write_text(json.dumps(facts, indent=1))
         (folder / "ranker.txt").write_text(self.ranker.model_to_string())
         (folder / "chance.txt").write_text(self.chance.model_to_string())
-        for name, model in (("sequence", self.sequence), ("basket", self.basket)):
+        for model in (self.sequence, self.basket, *self.sources):
             if model is not None:
-                (folder / name).mkdir()
-                model.save(folder / name)
+                (folder / model.kind).mkdir()
+                model.save(folder / model.kind)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -142,14 +159,17 @@ class NextPurchase:
         if tuple(facts["features"]) != FEATURES:
             raise ArtifactError(f"{folder} ranks by other features than this version has: train it again")
         amounts = Amounts(**facts["config"].pop("amounts"))
+        horizons = tuple(facts["config"].pop("horizons"))
         sequence, basket = folder / "sequence", folder / "basket"
         return cls(
-            NextPurchaseConfig(**facts["config"], amounts=amounts),
+            NextPurchaseConfig(**facts["config"], amounts=amounts, horizons=horizons),
             lgb.Booster(model_str=(folder / "ranker.txt").read_text()),
             lgb.Booster(model_str=(folder / "chance.txt").read_text()),
             Calibration.from_json(facts["calibration"]),
             SequenceModel.load(sequence) if sequence.is_dir() else None,
             Basket.load(basket) if basket.is_dir() else None,
+            [source.load(folder / source.kind) for source in SOURCES if (folder / source.kind).is_dir()],
+            {int(days): Calibration.from_json(parts) for days, parts in facts["sooner"].items()},
         )
 
 

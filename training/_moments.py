@@ -1,7 +1,7 @@
 """Moments as the recommenders see them: who was there, what they bought next, what a model says to them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 from features.items import items_at
 from features.snapshots import views_at
+from models._sources import Source
 from models.base import Floats, Shopper
 from models.catalogue import Catalogue
 from models.next_purchase import Moment
@@ -28,18 +29,29 @@ class Answers:
     bought: Floats
     probabilities: Floats
     """Both flat over shoppers and ranks; probabilities are NaN where the model has none."""
+    sooner: Mapping[int, tuple[Floats, Floats]] = field(default_factory=dict)
+    """Days -> the same two for a shorter horizon, where the model has them."""
 
     @classmethod
     def of(cls, model: Any, moment: Moment) -> "Answers":
         """Ask the model for each shopper of the moment."""
         ranked, bought, probabilities = [], [np.empty(0)], [np.empty(0)]
-        for shopper, within in zip(moment.shoppers, moment.within, strict=True):
+        sooner = {days: ([np.empty(0)], [np.empty(0)]) for days in moment.sooner}
+        for place, (shopper, within) in enumerate(zip(moment.shoppers, moment.within, strict=True)):
             ranking = model.recommend(shopper, moment.catalogue, K)
             ranked.append(ranking.item_ids)
-            bought.append(np.array([item in within for item in ranking.item_ids], dtype=np.float64))
+            bought.append(_among(ranking.item_ids, within))
             unknown = np.full(len(ranking), np.nan)
             probabilities.append(unknown if ranking.probabilities is None else ranking.probabilities)
-        return cls(ranked, np.concatenate(bought), np.concatenate(probabilities))
+            for days in set(sooner) & set(ranking.by_horizon or ()):
+                sooner[days][0].append(_among(ranking.item_ids, moment.sooner[days][place]))
+                sooner[days][1].append((ranking.by_horizon or {})[days])
+        told = {days: (np.concatenate(b), np.concatenate(p)) for days, (b, p) in sooner.items() if len(p) > 1}
+        return cls(ranked, np.concatenate(bought), np.concatenate(probabilities), told)
+
+
+def _among(item_ids: Sequence[str], bought: Collection[str]) -> Floats:
+    return np.array([item in bought for item in item_ids], dtype=np.float64)
 
 
 def moment(
@@ -50,10 +62,12 @@ def moment(
     horizon: timedelta,
     contacts: Sequence[str],
     passed: bool = True,
+    sooner: Sequence[int] = (),
+    sources: Sequence[Source] = (),
 ) -> Moment:
     """Read everyone of `contacts` known at a moment, and what they bought in the horizon after, up to `end`.
 
-    Where the moment has not `passed`, only those who bought anything.
+    Where the moment has not `passed`, only those who bought anything. `sooner`: days of shorter horizons.
     """
     until = min(at + horizon, end)
     orders, within = first_orders(lines, at, until), bought_between(lines, at, until)
@@ -71,7 +85,16 @@ def moment(
         [orders.get(i, nothing) for i in ids],
         [within.get(i, nothing) for i in ids],
         passed,
+        {days: _bought_in(lines, at, min(at + timedelta(days=days), until), ids) for days in sooner},
+        sources,
     )
+
+
+def _bought_in(
+    lines: pd.DataFrame, after: datetime, until: datetime, ids: Sequence[str]
+) -> list[frozenset[str]]:
+    bought = bought_between(lines, after, until)
+    return [bought.get(i, frozenset()) for i in ids]
 
 
 def some_contacts(context: Context, by: datetime, most: int) -> list[str]:

@@ -10,10 +10,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from models._pyfunc import predict, shopper_text
+from models._sources import Source
 from models.base import Floats
 from models.basket import Basket, BasketConfig, Baskets
 from models.catalogue import Catalogue
 from models.frequency import Frequency
+from models.neighbours import Neighbours, NeighboursConfig
 from models.next_purchase import Moment, NextPurchase, NextPurchaseConfig, RankingData
 from models.popularity import Popularity
 from models.sequence import SequenceConfig, SequenceModel
@@ -28,7 +30,9 @@ from training.base import Context, Evaluation
 from training.metrics import expected_calibration_error, hit_rate_at_k, ndcg_at_k, recall_at_k
 from training.split import TemporalSplit
 
-EVERY_DAYS, MOMENTS, CONTACTS, HOLDOUT_CONTACTS = 7, 12, 2_500, 20_000
+EVERY_DAYS, MOMENTS, LEAST_MOMENTS, HOLDOUT_CONTACTS = 7, 12, 3, 20_000
+SHOPPERS = 30_000
+"""Shoppers learned from over all moments: more contacts mean fewer moments, then a sample of them."""
 MOST_PASSED = 4
 """Moments that the probability is learned from: the latest whose horizon is over."""
 SEQUENCE = {
@@ -46,6 +50,7 @@ RANKER = {
     "learning_rate": "of the trees",
     "l2": "their regularisation",
 }
+NEIGHBOURS = {"neighbours": "contacts alike that are listened to"}
 BASKET = {"min_baskets": "baskets a rule must be seen in; 0: 10, fewer where there are few baskets"}
 
 
@@ -62,6 +67,8 @@ class NextPurchaseData:
     """Moments to learn from, the earliest first; the generators used on them know nothing later than it."""
     later: datetime
     """The moment calibration looks at."""
+    sooner: Sequence[int]
+    """Days of the horizons below the default one."""
     holdout: Moment
     units: npt.NDArray[np.int64]
     """Places in the hold-out of those who had ordered before and did so again."""
@@ -94,8 +101,9 @@ class NextPurchaseJob:
     options: ClassVar[Mapping[str, str]] = {
         "cut": "where the hold-out begins, YYYY-MM-DD (its last days)",
         "every_days": f"days between the moments learned from ({EVERY_DAYS})",
-        "moments": f"moments learned from at most ({MOMENTS})",
-        "contacts": f"contacts a moment, a sample where there are more ({CONTACTS})",
+        "moments": f"moments learned from at most ({MOMENTS}, fewer where there are many contacts)",
+        "contacts": f"contacts a moment, a sample where there are more ({SHOPPERS} over all moments)",
+        **described(NeighboursConfig, NEIGHBOURS),
         **described(SequenceConfig, SEQUENCE),
         **described(NextPurchaseConfig, RANKER),
         **described(BasketConfig, BASKET),
@@ -107,9 +115,11 @@ class NextPurchaseJob:
         split = split_of(context, horizon.days)
         later = split.cut - (split.end - split.cut)
         lines = purchases(context.settings, split.end)
-        cuts = _moments(context, split, later - horizon, float(lines["time"].min()))
         contacts = some_contacts(context, split.cut, HOLDOUT_CONTACTS)
-        holdout = moment(context, lines, split.cut, split.end, horizon, contacts)
+        count = whole(context, "moments", _moments_of(len(contacts)))
+        cuts = _moments(context, split, later - horizon, float(lines["time"].min()), count)
+        sooner = NextPurchaseConfig(horizon_days=horizon.days).sooner()
+        holdout = moment(context, lines, split.cut, split.end, horizon, contacts, sooner=sooner)
         units = [
             place
             for place, (shopper, items) in enumerate(zip(holdout.shoppers, holdout.next_order, strict=True))
@@ -120,9 +130,9 @@ class NextPurchaseJob:
                 f"no contact ordered both before and after {split.cut:%Y-%m-%d}, so there is nothing to "
                 "measure on; ingest more orders"
             )
-        some = some_contacts(context, split.cut, whole(context, "contacts", CONTACTS))
+        some = some_contacts(context, split.cut, whole(context, "contacts", SHOPPERS // count))
         return NextPurchaseData(
-            split, lines, some, horizon, cuts, later, holdout, np.array(units, dtype=np.int64)
+            split, lines, some, horizon, cuts, later, sooner, holdout, np.array(units, dtype=np.int64)
         )
 
     def fit(self, data: NextPurchaseData, context: Context) -> NextPurchase:
@@ -142,6 +152,7 @@ class NextPurchaseJob:
                 if sequence_then is None
                 else sequence_then.relearned(all_of_it, context.seed, context.progress),
                 _basket(all_of_it, context),
+                _sources(all_of_it, context),
             ),
             config,
             context.seed,
@@ -156,7 +167,10 @@ class NextPurchaseJob:
             yield self._moment(data, cut, context, cut in passed)
 
     def _moment(self, data: NextPurchaseData, at: datetime, context: Context, passed: bool) -> Moment:
-        return moment(context, data.lines, at, data.split.cut, data.horizon, data.contacts, passed)
+        sources = _sources(bought_by(data.lines, at), context)
+        return moment(
+            context, data.lines, at, data.split.cut, data.horizon, data.contacts, passed, data.sooner, sources
+        )
 
     def baselines(self, data: NextPurchaseData, context: Context) -> Mapping[str, Any]:
         """Return the personal decayed frequency, and what sells."""
@@ -177,6 +191,8 @@ class NextPurchaseJob:
         }
         if np.isfinite(answers.probabilities).all():
             metrics["ece"] = expected_calibration_error(answers.bought, answers.probabilities)
+            for days, told in answers.sooner.items():
+                metrics[f"ece_{days}d"] = expected_calibration_error(*told)
         return Evaluation(metrics, len(data.units), lambda rows: float(ndcg[rows].mean()))
 
     def figures(self, model: NextPurchase, data: NextPurchaseData) -> Mapping[str, Any]:
@@ -226,7 +242,13 @@ class NextPurchaseJob:
         }
 
 
-def _moments(context: Context, split: TemporalSplit, passed: datetime, start: float) -> list[datetime]:
+def _moments_of(contacts: int) -> int:
+    return int(np.clip(SHOPPERS // max(contacts, 1), LEAST_MOMENTS, MOMENTS))
+
+
+def _moments(
+    context: Context, split: TemporalSplit, passed: datetime, start: float, count: int
+) -> list[datetime]:
     """Return the moments to learn from, the earliest first: every few days, and one at `passed`.
 
     None lies in the first half window of the data, where little is known of anyone. Raises NotReady where
@@ -234,7 +256,6 @@ def _moments(context: Context, split: TemporalSplit, passed: datetime, start: fl
     """
     window = split.end - split.cut
     step = timedelta(days=min(whole(context, "every_days", EVERY_DAYS), max(window.days // 2, 1)))
-    count = whole(context, "moments", MOMENTS)
     earliest = datetime.fromtimestamp(start, UTC) + window / 2
     if passed < earliest:
         days, needed = (split.end - earliest + window / 2).days, (split.end - passed + window / 2).days
@@ -267,6 +288,15 @@ def _basket(lines: pd.DataFrame, context: Context) -> Basket | None:
     except NotReady as error:
         context.progress(f"next-purchase without rules: {error}", 0, 0)
         return None
+
+
+def _sources(lines: pd.DataFrame, context: Context) -> list[Source]:
+    """Learn the further sources, those that the lines suffice for: quick enough to do at every moment."""
+    config = configured(NeighboursConfig, context.options, list(NEIGHBOURS))
+    try:
+        return [Neighbours.learn(lines, config, context.seed)]
+    except NotReady:
+        return []
 
 
 def _by_orders(model: NextPurchase, data: NextPurchaseData) -> pd.DataFrame:
