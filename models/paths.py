@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from models._path_source import TiedPaths
 from models._path_table import table
 from models._path_tree import ROOT, Pairs, Tree, grow, shares
+from models._shelf import Shelf
 from models._walks import DAY, Rows, Steps, Walked, Walks, code_of, label, walked
 from models.base import Floats, Ranking, Reason, Shopper
 from models.catalogue import Catalogue
@@ -76,6 +79,8 @@ class Paths:
     """Chances and items by the last steps."""
 
     kind: ClassVar[str] = "paths"
+    columns: ClassVar[tuple[str, ...]] = (*FEATURES, "walked_item")
+    """As a source: the item's own share of the path's orders too."""
 
     def __init__(
         self,
@@ -115,7 +120,15 @@ class Paths:
         config = config or PathsConfig()
         progress("paths", 0, 2)
         steps = Steps.of(frame, config.idle_days, config.ignored)
+        progress("paths", 1, 2)
         until = float(frame["time"].max()) if until is None and len(frame) else until or 0.0
+        learned = cls.counted(steps, config, until)
+        progress("paths", 2, 2)
+        return learned
+
+    @classmethod
+    def counted(cls, steps: Steps, config: PathsConfig, until: float) -> Self:
+        """Count what was over by `until`: the same, whatever came later. Raises NotReady."""
         over = steps.times + config.horizon_days * DAY <= until
         if len(np.unique(steps.paths[over])) < config.least:
             raise NotReady(
@@ -123,12 +136,10 @@ class Paths:
                 f"carts, messages) of more than {config.horizon_days:g} days ago; send them to /v1/batch or "
                 "run nextbest ingest with them"
             )
-        vocabulary = _vocabulary(steps, config.least)
+        vocabulary = _vocabulary(steps, over, config.least)
         walks = steps.coded({name: code for code, name in enumerate(vocabulary)})
-        progress("paths", 1, 2)
         tree, bought = grow(walks, until, config.horizon_days, config.length, config.least)
         items = _items(tree, bought, steps.items.names, config)
-        progress("paths", 2, 2)
         return cls(config, vocabulary, tree, steps.categories.names, items)
 
     # --- asking
@@ -170,17 +181,30 @@ class Paths:
 
     def features(self, shopper: Shopper, numbers: Rows) -> dict[str, Floats]:
         """Return FEATURES for candidates whose categories have these numbers; NaN where there is no path."""
-        path, size = self.walked(shopper), len(numbers)
-        steps = np.full(size, float(path.steps))
+        path = self.walked(shopper)
         if not path.steps:
-            return dict.fromkeys(FEATURES, np.full(size, np.nan)) | {"walked_steps": steps}
-        (order, own), (_, base) = self.chances(self.node(path.codes)), self.chances(ROOT)
+            unknown = dict.fromkeys(FEATURES, np.full(len(numbers), np.nan))
+            return unknown | {"walked_steps": np.zeros(len(numbers))}
+        return self.features_at(self.node(path.codes), path, numbers)
+
+    def features_at(self, node: int, path: Walked, numbers: Rows) -> dict[str, Floats]:
+        """Return FEATURES at a node."""
+        (order, own), (_, base) = self.chances(node), self.chances(ROOT)
         chance = np.where(numbers >= 0, np.r_[own, 0.0][numbers], 0.0)
         usual = np.where(numbers >= 0, np.r_[base, 0.0][numbers], 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
             lift = np.where(usual > 0, chance / usual, np.nan)
-        values = (chance, lift, np.full(size, order), steps, np.full(size, path.days))
-        return dict(zip(FEATURES, values, strict=True))
+        alike = (np.full(len(numbers), value) for value in (order, float(path.steps), path.days))
+        return dict(zip(FEATURES, (chance, lift, *alike), strict=True))
+
+    def tied(self, shelf: Shelf) -> TiedPaths:
+        """Return it as a source of candidates from a shelf."""
+        return TiedPaths(self, shelf, self.numbers(shelf.category_names))
+
+    def reached(self, path: Walked, catalogue: Catalogue, context: Sequence[str]) -> int:
+        """Return the node of a path that goes on with a look at the context's items."""
+        codes = [*self._seen(catalogue, context), *path.codes]
+        return self.node([code for place, code in enumerate(codes) if not place or codes[place - 1] != code])
 
     def recommend(
         self, shopper: Shopper, catalogue: Catalogue, k: int, context: Sequence[str] = ()
@@ -190,9 +214,7 @@ class Paths:
         The items of the context count as looked at just now. Where no step of the path is known, there is no
         answer.
         """
-        codes = [*self._seen(catalogue, context), *self.walked(shopper).codes]
-        codes = [code for place, code in enumerate(codes) if not place or codes[place - 1] != code]
-        node = self.node(codes)
+        node = self.reached(self.walked(shopper), catalogue, context)
         found = self.bought(node)
         known = [i for i, item in enumerate(found.items) if item in catalogue.index]
         listed = [] if node == ROOT else known[:k]
@@ -296,13 +318,15 @@ class Paths:
         return cls(config, facts["steps"], Tree.load(folder), facts["categories"], items)
 
 
-def _vocabulary(steps: Steps, least: int) -> list[str]:
+def _vocabulary(steps: Steps, over: npt.NDArray[np.bool_], least: int) -> list[str]:
     """Return the steps with their category where enough paths hold it, and the bare events."""
     width = max(len(steps.names), 1)
-    labels = np.unique(steps.paths * width + steps.labels) % width
+    labels = np.unique(steps.paths[over] * width + steps.labels[over]) % width
     count = np.bincount(labels, minlength=len(steps.names))
-    common = {name for name, paths in zip(steps.names, count, strict=True) if paths >= least}
-    return sorted(common | {name.partition(":")[0] for name in steps.names})
+    held = [(name, paths) for name, paths in zip(steps.names, count, strict=True) if paths]
+    return sorted(
+        {name for name, paths in held if paths >= least} | {name.partition(":")[0] for name, _ in held}
+    )
 
 
 def _items(tree: Tree, bought: Pairs, names: Sequence[str], config: PathsConfig) -> pd.DataFrame:
