@@ -8,7 +8,7 @@ at the longest sequence known, shrunk to the shorter ones.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Self
@@ -140,7 +140,10 @@ class Paths:
         walks = steps.coded({name: code for code, name in enumerate(vocabulary)})
         tree, bought = grow(walks, until, config.horizon_days, config.length, config.least)
         items = _items(tree, bought, steps.items.names, config)
-        return cls(config, vocabulary, tree, steps.categories.names, items)
+        used = np.unique(tree.categories.values)
+        counted = replace(tree.categories, values=np.searchsorted(used, tree.categories.values))
+        names = [steps.categories.names[number] for number in used]
+        return cls(config, vocabulary, replace(tree, categories=counted), names, items)
 
     # --- asking
 

@@ -80,6 +80,8 @@ def test_nothing_after_the_cut_is_learned_from(model, data, context, events, tmp
     before = put(tmp_path, events[events["timestamp"] <= cut])
     again = Paths.learn(walked(before, cut), data.config, until=cut.timestamp())
     pd.testing.assert_frame_equal(model.table(), again.table())
+    whole = Paths.counted(data.steps, data.config, cut.timestamp())
+    pd.testing.assert_frame_equal(whole.table(), again.table())
     over = cut - timedelta(days=data.config.horizon_days)
     assert model.tree.paths[0] == len(np.unique(data.steps.paths[data.steps.times <= over.timestamp()]))
 

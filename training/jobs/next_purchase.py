@@ -100,9 +100,9 @@ class NextPurchaseJob:
     description: ClassVar[str] = (
         "Ranks items for a contact by whether they lie in the next order, out of the whole catalogue, and "
         "gives the probability that each is bought within the horizon. Boosted trees over what was bought "
-        "before, decayed, a transformer over the purchases, association rules, paths, what sells. Measured on "
-        "the first order after the cut of contacts who had ordered before; anyone new is shown what sells. "
-        "What was bought because it was recommended is not told apart from what would have been anyway."
+        "before, decayed, a transformer over the purchases, association rules, paths, what sells. Measured "
+        "on the first order after the cut of contacts who had ordered before; anyone new is shown what "
+        "sells. What was bought because it was recommended is not told apart from what would have been anyway."
     )
     options: ClassVar[Mapping[str, str]] = {
         "cut": "where the hold-out begins, YYYY-MM-DD (its last days)",
