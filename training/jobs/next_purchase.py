@@ -102,7 +102,8 @@ class NextPurchaseJob:
         "gives the probability that each is bought within the horizon. Boosted trees over what was bought "
         "before, decayed, a transformer over the purchases, association rules, paths, what sells. Measured "
         "on the first order after the cut of contacts who had ordered before; anyone new is shown what "
-        "sells. What was bought because it was recommended is not told apart from what would have been anyway."
+        "sells. What was bought because it was recommended is not told apart from what would have been "
+        "anyway."
     )
     options: ClassVar[Mapping[str, str]] = {
         "cut": "where the hold-out begins, YYYY-MM-DD (its last days)",
