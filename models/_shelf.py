@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,7 @@ class Shelf:
     _shares: dict[str, Floats] = field(default_factory=dict)
     _values: dict[str, Floats] = field(default_factory=dict)
     _within: dict[tuple[str, str], Floats] = field(default_factory=dict)
+    _inside: dict[str, Rows] = field(default_factory=dict)
 
     def statistic(self, column: str) -> Floats:
         """Return an item statistic or the trend, 0 where unknown."""
@@ -93,6 +95,23 @@ class Shelf:
     def path_codes(self) -> Rows:
         """Number of each item's whole category path."""
         return np.unique(self.catalogue.paths.astype(str), return_inverse=True)[1].astype(np.int64)
+
+    @cached_property
+    def rows_by_path(self) -> dict[str, Rows]:
+        """Map each whole category path to the rows that have it."""
+        codes = self.path_codes
+        order = np.argsort(codes, kind="stable")
+        bounds = np.flatnonzero(np.diff(codes[order], prepend=-1, append=-1))
+        paths = self.catalogue.paths
+        return {str(paths[order[start]]): order[start:stop] for start, stop in pairwise(bounds)}
+
+    def rows_inside(self, path: str) -> Rows:
+        """Return the rows at or below a category path, rising."""
+        if path not in self._inside:
+            below = path.rstrip("/") + "/"
+            found = [rows for p, rows in self.rows_by_path.items() if p == path or p.startswith(below)]
+            self._inside[path] = np.sort(np.concatenate([np.empty(0, dtype=np.int64), *found]))
+        return self._inside[path]
 
     @cached_property
     def category_names(self) -> list[str]:

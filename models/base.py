@@ -116,7 +116,7 @@ class Reason:
     """Why an item is recommended, as data: `kind` and what it rests on.
 
     Kinds: bought_together, due, bought_before, similar_to, because_you_viewed, walked, trending_in,
-    popular_in, popular.
+    popular_in, popular, new. serving.schemas says what each holds by the time it is answered.
     """
 
     kind: str
@@ -148,9 +148,7 @@ class Ranking:
             [self.reasons[i] for i in rows],
             self.source,
             None if self.probabilities is None else self.probabilities[rows],
-            None
-            if self.by_horizon is None
-            else {days: values[rows] for days, values in self.by_horizon.items()},
+            None if self.by_horizon is None else {d: p[rows] for d, p in self.by_horizon.items()},
         )
 
 

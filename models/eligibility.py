@@ -1,7 +1,7 @@
 """What may be shown: a rule-based filter over any ranking, apart from the models so that it holds for all."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,11 +22,88 @@ class EligibilityConfig:
     """Share of buyers who buy again, from which an item is bought again by nature (where no flag says so)."""
     due_from: float = 0.5
     """Share of the usual gap that must have passed before an item is offered again."""
+    ripe_from: float = 0.8
+    """Share of the usual gap from which an item is due: for buy_again, and while `resting_days` last."""
     own_purchases: int = 3
     """Purchases from which the contact's own gap counts, not the item's."""
 
 
 DEFAULTS = EligibilityConfig()
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What one request rules out, beside what nobody may be shown."""
+
+    exclude: Collection[str] = ()
+    cart: Sequence[str] = ()
+    """What is in the cart or on the page."""
+    placement: str = "home"
+    category: str | None = None
+    """A path or the beginning of one; only what lies inside is shown."""
+    not_of: Collection[str] = field(default=())
+    """Whole category paths of which nothing is shown."""
+    resting_days: float = 0.0
+    """What was bought within so many days is shown only if it is due (`ripe_from`)."""
+    now: float | None = None
+    """Epoch seconds; None: the shopper's."""
+
+    def __post_init__(self) -> None:
+        if self.placement not in PLACEMENTS:
+            raise BadInput(f"no placement {self.placement!r}; known: {', '.join(PLACEMENTS)}")
+
+
+class Gate:
+    """The terms of one request for one shopper, ready to filter many lists.
+
+    Kept out are: items unknown, hidden or out of stock, excluded, in the cart or on the page, outside the
+    category, of a category ruled out, bought and not bought again by nature, bought and not yet due. With
+    placement buy_again whatever was never bought is kept out too.
+    """
+
+    def __init__(
+        self, shopper: Shopper, catalogue: Catalogue, terms: Terms, config: EligibilityConfig = DEFAULTS
+    ) -> None:
+        self._shopper, self._catalogue, self._terms, self._config = shopper, catalogue, terms, config
+        self._shelf = shelf_of(catalogue)
+        self._out = {*terms.exclude, *terms.cart}
+        self._now = shopper.now if terms.now is None else terms.now
+        self._bought = _last_bought(shopper)
+
+    def keep(self, item_ids: Sequence[str], ruled_out: bool = True) -> list[int]:
+        """Return the positions of item_ids that may be shown, in their order.
+
+        `ruled_out=False` lets items of `not_of` pass: for those who have a reason of their own to show them.
+        """
+        rows, catalogue = self._shelf.rows_of(item_ids), self._catalogue
+        sold = (rows >= 0) & catalogue.in_stock[rows] & ~catalogue.hidden[rows]
+        keep = []
+        for position in np.flatnonzero(sold).tolist():
+            item, row = item_ids[position], int(rows[position])
+            if item not in self._out and self._inside(row, ruled_out) and self._wanted(item, row):
+                keep.append(position)
+        return keep
+
+    def _inside(self, row: int, ruled_out: bool) -> bool:
+        category, not_of = self._terms.category, self._terms.not_of
+        if category is None and not not_of:
+            return True
+        path = str(self._catalogue.paths[row])
+        if ruled_out and path in not_of:
+            return False
+        return category is None or path == category or path.startswith(category.rstrip("/") + "/")
+
+    def _wanted(self, item: str, row: int) -> bool:
+        if item not in self._bought:
+            return self._terms.placement != "buy_again"
+        if not repeatable(self._catalogue, row, self._config):
+            return False
+        place, last = self._bought[item]
+        gap = usual_days(self._shopper, self._catalogue, row, place, self._config)
+        passed = (self._now - last) / DAY
+        resting = passed < self._terms.resting_days
+        share = self._config.ripe_from if resting else self._config.due_from
+        return bool(passed >= share * gap) if not np.isnan(gap) else not resting
 
 
 def eligible(
@@ -41,33 +118,9 @@ def eligible(
     now: float | None = None,
     config: EligibilityConfig = DEFAULTS,
 ) -> list[int]:
-    """Return the positions of item_ids that may be shown, in their order.
-
-    Out are: items unknown, hidden or out of stock, excluded, in the cart or on the page, outside `category`
-    (a path or the beginning of one), bought and not bought again by nature, bought and not yet due. With
-    placement buy_again whatever was never bought is out too. `now` defaults to the shopper's.
-    """
-    if placement not in PLACEMENTS:
-        raise BadInput(f"no placement {placement!r}; known: {', '.join(PLACEMENTS)}")
-    out = {*exclude, *cart}
-    rows = shelf_of(catalogue).rows_of(item_ids)
-    moment = shopper.now if now is None else now
-    bought = _last_bought(shopper)
-    keep = []
-    for position in np.flatnonzero((rows >= 0) & catalogue.in_stock[rows] & ~catalogue.hidden[rows]).tolist():
-        item, row = item_ids[position], int(rows[position])
-        if item in out or (category is not None and not _inside(str(catalogue.paths[row]), category)):
-            continue
-        if item not in bought:
-            fits = placement != "buy_again"
-        else:
-            place, last = bought[item]
-            fits = repeatable(catalogue, row, config) and _is_due(
-                shopper, catalogue, row, place, moment - last, config
-            )
-        if fits:
-            keep.append(position)
-    return keep
+    """Return the positions of item_ids that may be shown, in their order: a Gate used once."""
+    terms = Terms(exclude=exclude, cart=cart, placement=placement, category=category, now=now)
+    return Gate(shopper, catalogue, terms, config).keep(item_ids)
 
 
 def repeatable(catalogue: Catalogue, row: int, config: EligibilityConfig = DEFAULTS) -> bool:
@@ -76,6 +129,20 @@ def repeatable(catalogue: Catalogue, row: int, config: EligibilityConfig = DEFAU
     if not np.isnan(flag):
         return flag > 0
     return bool(shelf_of(catalogue).repurchase_rate[row] >= config.repeatable_from)
+
+
+def usual_days(
+    shopper: Shopper, catalogue: Catalogue, row: int, place: int, config: EligibilityConfig = DEFAULTS
+) -> float:
+    """Return the days after which the shopper buys an item again: by own habit, else by the item's.
+
+    `place` is the item's in the repeat list, -1: not there. NaN where nobody buys anything again.
+    """
+    if place >= 0 and shopper.repeat_count[place] >= config.own_purchases:
+        own = own_gap_days(shopper, place)
+        if not np.isnan(own):
+            return own
+    return float(shelf_of(catalogue).cadence_days[row])
 
 
 def _last_bought(shopper: Shopper) -> dict[str, tuple[int, float]]:
@@ -88,18 +155,3 @@ def _last_bought(shopper: Shopper) -> dict[str, tuple[int, float]]:
         (item, (place, float(shopper.repeat_last[place]))) for place, item in enumerate(shopper.repeat_items)
     )
     return bought
-
-
-def _is_due(
-    shopper: Shopper, catalogue: Catalogue, row: int, place: int, passed: float, config: EligibilityConfig
-) -> bool:
-    gap = float("nan")
-    if place >= 0 and shopper.repeat_count[place] >= config.own_purchases:
-        gap = own_gap_days(shopper, place)
-    if np.isnan(gap):
-        gap = float(shelf_of(catalogue).cadence_days[row])
-    return bool(np.isnan(gap) or passed >= config.due_from * gap * DAY)
-
-
-def _inside(path: str, category: str) -> bool:
-    return path == category or path.startswith(category.rstrip("/") + "/")

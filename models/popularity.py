@@ -105,6 +105,20 @@ def category_weights(shelf: Shelf, shopper: Shopper, context: Sequence[str], mos
     return {name: float(w) / total for name, w in zip(names, shopper.category_90d, strict=False) if name}
 
 
+def rise(catalogue: Catalogue, row: int) -> float:
+    """Return an item's sales of the last week over what its quarter's rate would give; 1: steady."""
+    return float(shelf_of(catalogue).trend[row])
+
+
+def spread_over_categories(catalogue: Catalogue, names: Sequence[str], each: int, column: str) -> Ranking:
+    """Return the best `each` items of the categories named, best first overall."""
+    shelf = shelf_of(catalogue)
+    rows = np.concatenate([np.empty(0, dtype=np.int64), *(shelf.by(column, name)[:each] for name in names)])
+    share = shelf.share(column)[rows]
+    order = np.lexsort((shelf.name_order[rows], -share))
+    return _ranking(shelf, rows[order], share[order], "popular_in", "popularity_category")
+
+
 def best_in_categories(shelf: Shelf, weights: dict[str, float], k: int, column: str = "sold_90d") -> Rows:
     """Return k rows by weight of the category x share of the item in it."""
     return _in_categories(shelf, weights, k, column)[0]

@@ -2,9 +2,10 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from nextbest.errors import BadInput, NotReady
 from nextbest.progress import Progress
 from nextbest.settings import Settings
 from serving.engine import Engine
+from serving.refused import Refused, parse
 from serving.schemas import BestChannelRequest, PredictionsRequest, RecommendationsRequest
 
 BUDGET_MS = 60_000.0
@@ -53,12 +55,20 @@ class BulkSummary:
 
 
 def score(
-    settings: Settings, what: str, out: Path, contacts: Path | None, k: int, progress: Progress
+    settings: Settings,
+    what: str,
+    out: Path,
+    contacts: Path | None,
+    k: int,
+    progress: Progress,
+    asked: Mapping[str, str] | None = None,
 ) -> BulkSummary:
     """Answer `what` for the contacts of a file, or for everyone; the file appears whole or not at all.
 
-    Raises BadInput for a file without contact ids, NotReady where there is nobody to answer for.
+    `asked` are further fields of every recommendations request, as text. Raises BadInput for a file without
+    contact ids and for fields that cannot be used, NotReady where there is nobody to answer for.
     """
+    answer = _answer(what, k, asked or {})
     if out.is_dir():
         raise BadInput(f"--out {out} is a folder; name a file, such as {out / f'{what}.parquet'}")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +80,9 @@ def score(
     patient = settings.model_copy(update={"budget_ms": BUDGET_MS})
     engine = Engine(patient, settings.present)
     try:
-        return _write(out, what, ids, _ANSWERS[what], engine, settings.present(), k, progress)
+        return _write(out, what, ids, answer, engine, settings.present(), progress)
+    except Refused as refused:
+        raise BadInput(refused.message) from None
     finally:
         engine.close()
 
@@ -105,7 +117,19 @@ def _everyone(settings: Settings) -> list[str]:
     return sorted(pq.read_table(table, columns=["contact_id"])["contact_id"].to_pylist())
 
 
-Answer = Callable[[Engine, Sequence[str], datetime, int], Iterator[dict[str, Any]]]
+Answer = Callable[[Engine, Sequence[str], datetime], Iterator[dict[str, Any]]]
+
+
+def _answer(what: str, k: int, asked: Mapping[str, str]) -> Answer:
+    if what != "recommendations":
+        if asked:
+            raise BadInput(f"{', '.join(asked)}: only recommendations can be asked for more than contacts")
+        return _ANSWERS[what]
+    try:
+        request = parse(RecommendationsRequest, json.dumps({"k": k, **asked}).encode())
+    except Refused as refused:
+        raise BadInput(refused.message) from None
+    return partial(_recommendations, request)
 
 
 def _write(
@@ -115,7 +139,6 @@ def _write(
     answer: Answer,
     engine: Engine,
     now: datetime,
-    k: int,
     progress: Progress,
 ) -> BulkSummary:
     aside = out.with_name(f".{out.name}.{os.getpid()}")
@@ -123,7 +146,7 @@ def _write(
     try:
         with pq.ParquetWriter(aside, SCHEMAS[what]) as writer:
             for start in range(0, len(ids), CHUNK):
-                chunk = list(answer(engine, ids[start : start + CHUNK], now, k))
+                chunk = list(answer(engine, ids[start : start + CHUNK], now))
                 writer.write_table(pa.Table.from_pylist(chunk, schema=SCHEMAS[what]))
                 rows += len(chunk)
                 for row in chunk:
@@ -135,9 +158,11 @@ def _write(
     return BulkSummary(out, len(ids), rows, sources)
 
 
-def _recommendations(engine: Engine, ids: Sequence[str], now: datetime, k: int) -> Iterator[dict[str, Any]]:
+def _recommendations(
+    asked: RecommendationsRequest, engine: Engine, ids: Sequence[str], now: datetime
+) -> Iterator[dict[str, Any]]:
     for contact_id in ids:
-        given = engine.answers.recommendations(RecommendationsRequest(contact_id=contact_id, k=k), now)
+        given = engine.answers.recommendations(asked.model_copy(update={"contact_id": contact_id}), now)
         for rank, item in enumerate(given.items, 1):
             yield {
                 "contact_id": contact_id, "rank": rank, "item_id": item.item_id, "score": item.score,
@@ -146,8 +171,7 @@ def _recommendations(engine: Engine, ids: Sequence[str], now: datetime, k: int) 
             }  # fmt: skip
 
 
-def _channels(engine: Engine, ids: Sequence[str], now: datetime, k: int) -> Iterator[dict[str, Any]]:
-    del k
+def _channels(engine: Engine, ids: Sequence[str], now: datetime) -> Iterator[dict[str, Any]]:
     for given in engine.answers.best_channel(BestChannelRequest(contact_ids=list(ids)), now).contacts:
         best = next((c for c in given.channels if c.channel == given.best), None)
         yield {
@@ -158,8 +182,7 @@ def _channels(engine: Engine, ids: Sequence[str], now: datetime, k: int) -> Iter
         }  # fmt: skip
 
 
-def _predictions(engine: Engine, ids: Sequence[str], now: datetime, k: int) -> Iterator[dict[str, Any]]:
-    del k
+def _predictions(engine: Engine, ids: Sequence[str], now: datetime) -> Iterator[dict[str, Any]]:
     asked = PredictionsRequest(contact_ids=list(ids))
     for contact in engine.answers.predictions(asked, now).contacts:
         for task, given in contact.predictions.items():
@@ -173,7 +196,6 @@ def _predictions(engine: Engine, ids: Sequence[str], now: datetime, k: int) -> I
 
 
 _ANSWERS: dict[str, Answer] = {
-    "recommendations": _recommendations,
     "channels": _channels,
     "predictions": _predictions,
 }

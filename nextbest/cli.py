@@ -331,6 +331,9 @@ def score(
         Path | None, typer.Option(help="CSV or Parquet with contact_id; default everyone.")
     ] = None,
     k: Annotated[int, typer.Option(min=1, max=100, help="Recommendations a contact.")] = 10,
+    ask: Annotated[
+        list[str], typer.Option("--ask", help="field=value of every request (docs/http.md).")
+    ] = [],  # noqa: B006
     home: Home = None,
     now: Now = None,
     as_json: Json = False,
@@ -339,7 +342,8 @@ def score(
     from nextbest.bulk import score as score_all
 
     with door() as report:
-        summary = score_all(read_settings(home, now), what, out, contacts, k, report)
+        settings = read_settings(home, now)
+        summary = score_all(settings, what, out, contacts, k, report, pairs(ask, "--ask"))
     show(summary, as_json, f"scored {what}")
 
 

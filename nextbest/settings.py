@@ -65,6 +65,12 @@ class Settings(BaseSettings):
 
     purchase_horizon_days: int = Field(30, ge=1)
     """"Buys within" of every recommendation's probability."""
+    email_no_repeat_days: int = Field(14, ge=0, le=365)
+    """Days in which an email shows a contact no item again that an email showed before; 0: no such rule."""
+    explore_share: float = Field(0.1, ge=0, le=1)
+    """Probability that a place is given to a new item, in answers that are asked to explore."""
+    new_item_days: int = Field(30, ge=1)
+    """Days since its first sale in which an item is new; one that never sold is."""
     churn_horizon_days: int = Field(30, ge=1)
     """Churned: no order in this many days."""
     holdout_days: int = Field(30, ge=1)

@@ -36,6 +36,8 @@ class DecisionSink:
         self._write, self._gather = write, gather_seconds
         self._closing = threading.Event()
         self._queue: queue.Queue[Row | None] = queue.Queue(size)
+        self._unwritten: dict[str, list[Row]] = {}
+        self._lock = threading.Lock()
         self.written = 0
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="decisions", daemon=True)
@@ -43,10 +45,17 @@ class DecisionSink:
 
     def put(self, row: Row) -> None:
         """Hand a decision over."""
+        self._hold(row)
         try:
             self._queue.put_nowait(row)
         except queue.Full:
+            self._let_go([row])
             self.dropped += 1
+
+    def unwritten(self, contact_id: str) -> list[Row]:
+        """Return the contact's decisions of this process that the log does not hold yet."""
+        with self._lock:
+            return list(self._unwritten.get(contact_id, ()))
 
     def close(self, seconds: float = 5.0) -> None:
         """Write what is queued, for at most so long."""
@@ -89,3 +98,18 @@ class DecisionSink:
             before, self.dropped = self.dropped, self.dropped + len(batch)
             if before.bit_length() != self.dropped.bit_length():  # a dead database must not fill the disk
                 log.exception("decisions could not be written (%d lost so far)", self.dropped)
+        finally:
+            self._let_go(batch)
+
+    def _hold(self, row: Row) -> None:
+        if contact_id := row.get("contact_id"):
+            with self._lock:
+                self._unwritten.setdefault(contact_id, []).append(row)
+
+    def _let_go(self, rows: Sequence[Row]) -> None:
+        with self._lock:
+            for row in rows:
+                held = self._unwritten.get(row.get("contact_id") or "", [])
+                held[:] = [other for other in held if other is not row]
+                if not held:
+                    self._unwritten.pop(row.get("contact_id") or "", None)

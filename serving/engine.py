@@ -19,6 +19,7 @@ from features.live import LiveContacts
 from features.points import Rules as PointRules
 from features.state import ContactState, ContactView
 from features.tables import table_path
+from models.alternatives import alternatives
 from models.catalogue import Catalogue
 from nextbest.columns import CHANNEL, CONTACT_ID, EVENT, TIMESTAMP
 from nextbest.errors import NextbestError
@@ -65,6 +66,7 @@ class Engine:
             self._budget,
             self.book,
             self.decisions.put,
+            shown=self._shown,
         )
         self.answers = Answers(parts, PointRules.load(settings.rules))
         self._refresh()
@@ -107,6 +109,15 @@ class Engine:
         self._budget.close()
         self.log.close()
 
+    def _shown(self, contact_id: str, placement: str, since: datetime, until: datetime) -> set[str]:
+        """Return what the decision log has of a contact, and what is on its way there."""
+        waiting = self.decisions.unwritten(contact_id)  # first: what is written meanwhile is read twice
+        found = self.log.shown(contact_id, placement, since, until)
+        for row in waiting:
+            if row.get("placement") == placement and since <= row["timestamp"] <= until:
+                found.update(str(item) for item, _ in row["shown"])
+        return found
+
     def _run(self) -> None:
         while not self._stop.wait(REFRESH_SECONDS):
             self._refresh()
@@ -127,6 +138,7 @@ class Engine:
 
     def _warm(self, whole: Catalogue, sellable: Catalogue) -> None:
         """Let the models compute what they keep of a catalogue before a request has to wait for it."""
+        alternatives(whole, str(whole.item_ids[0]) if len(whole) else "", 1)
         for catalogue in (whole, sellable):
             for model in (TRENDING, POPULAR):
                 model.recommend(_nobody(catalogue), catalogue, 10)

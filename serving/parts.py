@@ -1,7 +1,8 @@
 """What every ladder stands on, handed from one to the other."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,6 +38,8 @@ class Parts:
     put_decision: Callable[[Mapping[str, Any]], object]
     random: Callable[[], np.random.Generator] = np.random.default_rng
     """Where chance comes from when channels are explored."""
+    shown: Callable[[str, str, datetime, datetime], Collection[str]] = lambda *_: ()
+    """Items shown to a contact at a placement from one moment to another."""
 
     def champion(self, task: str) -> Loaded:
         """Return the task's champion. Raises Skipped with the reason where there is none."""

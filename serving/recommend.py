@@ -1,116 +1,129 @@
 """The ladder of recommendations: who is asked first for which placement, and who fills up what is missing."""
 
 import logging
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 import numpy as np
 
-from models.base import Ranking, Reason
+from models.alternatives import leaves
 from models.catalogue import Catalogue
-from models.eligibility import eligible
-from models.frequency import Frequency
-from models.popularity import Popularity, PopularityConfig
+from models.eligibility import Gate, Terms
+from serving import _reasons
+from serving._chances import Chances
+from serving._explore import Explored, explored, new_items, pool_of
+from serving._page import Given, Page, Pick, share_of_a_category
+from serving._rungs import POPULAR as POPULAR
+from serving._rungs import TRENDING as TRENDING
+from serving._rungs import Ask, Rungs
 from serving.budget import Deadline, Skipped
 from serving.decisions import new_id
 from serving.parts import Parts
 from serving.people import Person
-from serving.schemas import AsOf, ItemReason, Recommendations, RecommendationsRequest, RecommendedItem
+from serving.schemas import AsOf, Recommendations, RecommendationsRequest, RecommendedItem
 
 log = logging.getLogger("nextbest.answers")
 
 MODEL_FAILED = "model_failed"
-MOST = 400
-"""Items a rung is asked for at most."""
-
-TRENDING = Popularity(PopularityConfig(variant="trending"))
-POPULAR = Popularity(PopularityConfig(variant="category"))
-FREQUENCY = Frequency()
-
-
-@dataclass(frozen=True, slots=True)
-class _Pick:
-    """An item to show, before it becomes part of an answer."""
-
-    item_id: str
-    score: float
-    probability: float
-    reason: ItemReason
-
-
-@dataclass
-class _Ask:
-    """One request on its way down the ladder."""
-
-    asked: RecommendationsRequest
-    person: Person
-    catalogue: Catalogue
-    sellable: Catalogue
-    deadline: Deadline
-    most: int
-    picked: list[_Pick] = field(default_factory=list)
-    later: list[_Pick] = field(default_factory=list)
-    """Eligible, but of a category that has had its share."""
-    taken: set[str] = field(default_factory=set)
-    per_category: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Given:
-    """What a rung gives: a ranking, and the registered version behind it."""
-
-    ranking: Ranking
-    version: str | None = None
+LOG_UNAVAILABLE = "decision_log_unavailable"
+LIMIT_RELAXED = "category_limit_relaxed"
 
 
 class RecommendationLadder:
     """Climbs down from the learned ranking to what sells, until k items may be shown."""
 
     LADDERS: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "home": ("ranked", "basket", "personal", "trending", "popular"),
-        "email": ("ranked", "basket", "personal", "trending", "popular"),
-        "product": ("basket", "similar", "ranked", "personal", "trending", "popular"),
-        "cart": ("basket", "ranked", "personal", "trending", "popular"),
-        "buy_again": ("ranked", "personal"),
-        "trending": ("trending", "popular"),
+        "home": ("ranked", "basket", "personal", "viewed", "trending", "popular"),
+        "email": ("ranked", "basket", "personal", "viewed", "trending", "popular"),
+        "product": ("complements", "alternatives", "ranked", "personal", "trending", "popular"),
+        "cart": ("complements", "ranked", "personal", "trending", "popular"),
+        "buy_again": ("due_ranked", "due_personal"),
+        "trending": ("rising", "popular"),
     }
     """Placement -> rungs, best first. The reason to fall back is why the first of them gave nothing."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._rungs: dict[str, Callable[[_Ask], _Given]] = {
-            "ranked": self._ranked,
-            "basket": self._basket,
-            "similar": self._similar,
-            "personal": self._personal,
-            "trending": lambda ask: self._popularity(TRENDING, ask, ()),
-            "popular": lambda ask: self._popularity(POPULAR, ask, ask.asked.item_ids),
-        }
+        self._chances = Chances(parts)
+        self._rungs = Rungs(parts, self._chances)
 
-    def answer(self, asked: RecommendationsRequest, now: datetime) -> Recommendations:
-        """Return at most k items; never raises for what the platforms do."""
+    def answer(
+        self, asked: RecommendationsRequest, now: datetime, decision_id: str | None = None
+    ) -> Recommendations:
+        """Return at most k items; never raises for what the platforms do.
+
+        `decision_id` repeats the chance of an answer given before. Raises Refused for a horizon that the
+        answering model does not know.
+        """
+        decision_id = decision_id or new_id()
         deadline = self._parts.deadline()
         person = self._parts.people.one(asked.contact_id, asked.anonymous_id, now, deadline)
         catalogue = self._parts.shelf.catalogue()
         if catalogue is None:
-            return self._result(asked, person, [], ("none", None, "no_catalogue"), now)
-        ask = _Ask(
-            asked, person, catalogue, self._parts.shelf.sellable(asked.category), deadline,
-            most=_share_of_a_category(asked),
-        )  # fmt: skip
-        return self._result(asked, person, ask.picked, self._climb(ask), now)
+            return self._result(asked, person, decision_id, ("none", None, "no_catalogue"), now, [], [])
+        ask = self._ask(asked, person, catalogue, deadline, now)
+        given = self._climb(ask)
+        if not ask.page.full and ask.page.relax():
+            ask.notes.append(LIMIT_RELAXED)
+        picks = ask.page.picked
+        drawn = self._explored(ask, decision_id) if asked.explore else None
+        if drawn is not None:
+            picks = drawn.picks
+        items = self._items(ask, picks, None if drawn is None else drawn.propensities)
+        facts = {} if drawn is None else {"explored": drawn.facts}
+        return self._result(asked, person, decision_id, given, now, items, ask.notes, facts)
 
-    def _climb(self, ask: _Ask) -> tuple[str, str | None, str | None]:
-        """Fill ask.picked; return source, version and the reason to fall back."""
-        rungs = self.LADDERS[ask.asked.placement]
+    def _ask(
+        self,
+        asked: RecommendationsRequest,
+        person: Person,
+        catalogue: Catalogue,
+        deadline: Deadline,
+        now: datetime,
+    ) -> Ask:
+        notes: list[str] = []
+        days, shown = 0, tuple[str, ...]()
+        if asked.placement == "email":
+            settings = self._parts.settings
+            days = settings.email_no_repeat_days if asked.no_repeat_days is None else asked.no_repeat_days
+            shown = self._mailed(asked, deadline, days, now, notes)
+        alike = leaves(catalogue, asked.item_ids) if asked.placement in ("cart", "product") else frozenset()
+        terms = Terms(
+            exclude=(*asked.exclude_ids, *shown), cart=asked.item_ids, placement=asked.placement,
+            category=asked.category, not_of=alike if asked.placement == "cart" else (), resting_days=days,
+        )  # fmt: skip
+        return Ask(
+            asked, person, catalogue, self._parts.shelf.sellable(asked.category), deadline,
+            Gate(person.view, catalogue, terms), Page(asked.k, share_of_a_category(asked)), alike, notes,
+        )  # fmt: skip
+
+    def _mailed(
+        self, asked: RecommendationsRequest, deadline: Deadline, days: int, now: datetime, notes: list[str]
+    ) -> tuple[str, ...]:
+        """Return what emails showed lately; nothing, and a note, where the log does not answer."""
+        contact_id = asked.contact_id
+        if contact_id is None or not days:
+            return ()
+        since = now - timedelta(days=days)
+        try:
+            found = deadline.run("shown", lambda: self._parts.shown(contact_id, "email", since, now))
+            return tuple(found)
+        except Exception as error:
+            log.warning("what emails showed before cannot be read: %s", error)
+            notes.append(LOG_UNAVAILABLE)
+            return ()
+
+    def _climb(self, ask: Ask) -> tuple[str, str | None, str | None]:
+        """Fill the page; return source, version and the reason to fall back."""
+        rungs = self._ladder(ask.asked)
         reason: str | None = None
         answered: tuple[str, str | None] | None = None
         for rung in rungs:
+            if ask.page.full and rung != "alternatives":
+                break
             try:
-                given = self._rungs[rung](ask)
+                given = self._rungs.ask(rung, ask)
             except Skipped as skipped:
                 reason = reason or (skipped.reason if rung == rungs[0] else None)
                 continue
@@ -118,186 +131,106 @@ class RecommendationLadder:
                 log.exception("rung %s failed", rung)
                 reason = reason or (MODEL_FAILED if rung == rungs[0] else None)
                 continue
-            if self._pick(ask, given.ranking, first=answered is None) and answered is None:
+            if self._pick(ask, given, first=answered is None) and answered is None:
                 answered = given.ranking.source, given.version
             elif rung == rungs[0] and answered is None:
                 reason = "nothing_eligible"
-            if len(ask.picked) == ask.asked.k:
-                break
+            if rung == "alternatives":
+                ask.page.mix()
+        if ask.page.later and not ask.page.full and rungs[-1] == "popular":
+            self._pick(ask, self._rungs.spread(ask), first=False)
         if answered is None:
             return "none", None, reason or "nothing_eligible"
         return *answered, reason
 
-    def _ranked(self, ask: _Ask) -> _Given:
-        person, context = ask.person, ask.asked.item_ids
-        if person.trouble:
-            raise Skipped(person.trouble)
-        if not (person.has_history or context):
-            raise Skipped("no_history" if person.known else "unknown_contact")
-        loaded = self._parts.champion("next-purchase")
-        ranking = ask.deadline.run(
-            loaded.version,
-            lambda: loaded.model.recommend(person.view, ask.catalogue, _plenty(ask), context),
-        )
-        return _Given(ranking, loaded.version)
+    def _ladder(self, asked: RecommendationsRequest) -> tuple[str, ...]:
+        if asked.placement not in ("product", "cart"):
+            return self.LADDERS[asked.placement]
+        if asked.show != "both":
+            return (asked.show,)
+        if not asked.item_ids:  # an empty cart, or a page that does not say what it shows
+            return self.LADDERS["home"]
+        return self.LADDERS[asked.placement]
 
-    def _basket(self, ask: _Ask) -> _Given:
-        if not (ask.asked.item_ids or ask.person.has_history):
-            raise Skipped("no_evidence")
-        loaded = self._parts.champion("basket")
-        ranking = ask.deadline.run(
-            loaded.version,
-            lambda: loaded.model.recommend(ask.person.view, ask.catalogue, _plenty(ask), ask.asked.item_ids),
-        )
-        if not len(ranking):
-            raise Skipped("no_evidence")
-        return _Given(ranking, loaded.version)
-
-    def _similar(self, ask: _Ask) -> _Given:
-        if not ask.asked.item_ids:
-            raise Skipped("no_evidence")
-        given = self._popularity(POPULAR, ask, ask.asked.item_ids)
-        kinds = [place for place, reason in enumerate(given.ranking.reasons) if reason.kind == "popular_in"]
-        return _Given(given.ranking.take(kinds))
-
-    def _personal(self, ask: _Ask) -> _Given:
-        own = sum(item in ask.catalogue.index for item in ask.person.view.repeat_items)
-        if not own:
-            raise Skipped(ask.person.trouble or "no_history")
-        return _Given(FREQUENCY.recommend(ask.person.view, ask.catalogue, min(own, _plenty(ask))))
-
-    def _popularity(self, model: Popularity, ask: _Ask, context: Sequence[str]) -> _Given:
-        return _Given(model.recommend(ask.person.view, ask.sellable, _plenty(ask), context))
-
-    def _pick(self, ask: _Ask, ranking: Ranking, first: bool) -> bool:
-        """Add what may be shown; tell whether that was anything."""
-        asked, before = ask.asked, len(ask.picked)
-        keep = self._eligible(ask, ranking)
-        probabilities = self._probabilities(ask, ranking, keep)
-        ceiling = ask.picked[-1].score if ask.picked else math.inf
-        shift = max(float(ranking.scores[keep[0]]) - ceiling, 0.0) if keep else 0.0
-        for place, probability in zip(keep, probabilities, strict=True):
-            item = ranking.item_ids[place]
-            reason = _reason(ranking.reasons[place], None if first else ranking.source)
-            ask.taken.add(item)
-            self._place(ask, _Pick(item, float(ranking.scores[place]) - shift, probability, reason))
-            if len(ask.picked) == asked.k:
-                break
-        self._fill_from_later(ask)
-        return len(ask.picked) > before
-
-    @staticmethod
-    def _eligible(ask: _Ask, ranking: Ranking) -> list[int]:
-        """Return the places of new items that may be shown; looks no further than there is need."""
-        asked, keep = ask.asked, list[int]()
-        step = 2 * asked.k + 10
+    def _pick(self, ask: Ask, given: Given, first: bool) -> bool:
+        """Add what may be shown, looking no further than there is need; tell whether that was anything."""
+        ranking, page, k = given.ranking, ask.page, ask.asked.k
+        room = k if given.role and ask.asked.placement == "product" else k - len(page.picked)
+        shift: float | None = None
+        added, step = 0, 2 * k + 10
         for start in range(0, len(ranking), step):
             ids = ranking.item_ids[start : start + step]
-            may = eligible(
-                ids, ask.person.view, ask.catalogue, exclude=asked.exclude_ids, cart=asked.item_ids,
-                placement=asked.placement, category=asked.category,
-            )  # fmt: skip
-            keep += [start + place for place in may if ids[place] not in ask.taken]
-            if len(keep) >= 2 * asked.k:
-                break
-        return keep
+            for place in ask.gate.keep(ids, ruled_out=given.role is None):
+                if ids[place] in page.taken:
+                    continue
+                score = float(ranking.scores[start + place])
+                shift = max(score - page.least, 0.0) if shift is None else shift
+                pick = Pick(ids[place], score - shift, given, start + place, not (first or given.role))
+                added += page.offer(pick, ask.category(ids[place]))
+                if added == room:
+                    return True
+        return added > 0
 
-    @staticmethod
-    def _place(ask: _Ask, item: _Pick) -> None:
-        category = str(ask.catalogue.categories[ask.catalogue.index[item.item_id]])
-        count = ask.per_category.get(category, 0)
-        if category and count >= ask.most:
-            ask.later.append(item)
-            return
-        ask.per_category[category] = count + 1
-        ask.picked.append(item)
+    def _explored(self, ask: Ask, decision_id: str) -> Explored:
+        """Let chance give places to new items, where the placement shows more than one kind of thing."""
+        settings, page = self._parts.settings, ask.page
+        pool: list[str] = []
+        if ask.asked.show == "both":
+            new = new_items(ask.sellable, settings.new_item_days)
+            new = [new[place] for place in ask.gate.keep(new)]
+            pool = pool_of(page, page.picked, new, ask.category)
+        return explored(page.picked, pool, settings.explore_share, decision_id, ask.catalogue)
 
-    @staticmethod
-    def _fill_from_later(ask: _Ask) -> None:
-        """Put a rung's own surplus before what lower rungs would give."""
-        missing = ask.asked.k - len(ask.picked)
-        ask.picked.extend(ask.later[:missing])
-        ask.later.clear()
-
-    def _probabilities(self, ask: _Ask, ranking: Ranking, keep: Sequence[int]) -> list[float]:
-        """Return P(bought within the horizon): the model's, or the shelf's estimate."""
-        if ranking.probabilities is not None:
-            given = np.clip(np.nan_to_num(ranking.probabilities[keep]), 0.0, 1.0)
-            return [float(value) for value in given]
-        items = [ranking.item_ids[place] for place in keep]
-        lifts = [max(float(ranking.reasons[place].because.get("lift", 1.0)), 1.0) for place in keep]
-        days = self._parts.settings.purchase_horizon_days
-        return self._parts.shelf.estimates(items, ask.person.view, days, lifts)
+    def _items(
+        self, ask: Ask, picks: Sequence[Pick], propensities: Sequence[float] | None
+    ) -> list[RecommendedItem]:
+        """Return the items, scores never rising: what was held back for its category comes later."""
+        view, title = ask.person.view, self._parts.shelf.title
+        chances = self._chances.of(picks, view, ask.asked.horizon_days)
+        viewed = _reasons.viewed_paths(view, ask.catalogue) if view.viewed_items else {}
+        scores = np.minimum.accumulate([pick.score for pick in picks])
+        return [
+            RecommendedItem(
+                item_id=pick.item_id,
+                title=title(pick.item_id),
+                score=float(score),
+                probability=chance,
+                reason=_reasons.answered(
+                    pick.reason, pick.item_id, ask.catalogue, viewed,
+                    pick.given.ranking.source if pick.filled else None,
+                ),
+                role=pick.given.role,
+                propensity=1.0 if propensities is None else propensities[place],
+            )
+            for place, (pick, score, chance) in enumerate(zip(picks, scores, chances, strict=True))
+        ]  # fmt: skip
 
     def _result(
         self,
         asked: RecommendationsRequest,
         person: Person,
-        picked: Sequence[_Pick],
+        decision_id: str,
         given: tuple[str, str | None, str | None],
         now: datetime,
+        items: list[RecommendedItem],
+        notes: list[str],
+        facts: Mapping[str, Any] | None = None,
     ) -> Recommendations:
         source, version, fallback = given
-        items = _falling(picked, self._parts.shelf.title)
-        result = Recommendations(
-            recommendation_id=new_id(),
+        self._parts.record(
+            decision_id=decision_id, timestamp=now, kind="recommendations",
+            contact_id=asked.contact_id, anonymous_id=asked.anonymous_id, placement=asked.placement,
+            campaign_id=None, shown=[[item.item_id, item.propensity] for item in items],
+            source=source, model_version=version, fallback=fallback, **(facts or {}),
+        )  # fmt: skip
+        return Recommendations(
+            recommendation_id=decision_id,
             items=items,
             source=source,
             model_version=version,
             fallback=fallback,
             as_of=AsOf(moment=now, position=person.position),
             identified=person.identified,
+            horizon_days=asked.horizon_days or self._parts.settings.purchase_horizon_days,
+            notes=notes,
         )
-        self._parts.record(
-            decision_id=result.recommendation_id, timestamp=now, kind="recommendations",
-            contact_id=asked.contact_id, anonymous_id=asked.anonymous_id, placement=asked.placement,
-            campaign_id=None, shown=[[item.item_id, 1.0] for item in items],
-            source=source, model_version=version, fallback=fallback,
-        )  # fmt: skip
-        return result
-
-
-def _plenty(ask: _Ask) -> int:
-    """Return how many to ask a rung for, so that enough are left when some may not be shown."""
-    asked = ask.asked
-    times = 8 if asked.category or asked.placement == "buy_again" else 3
-    return min(MOST, times * asked.k + 20 + len(asked.exclude_ids) + len(asked.item_ids))
-
-
-def _share_of_a_category(asked: RecommendationsRequest) -> int:
-    """Return how many items of a category may stand together; no limit where the page is about one thing."""
-    if asked.category is not None or asked.placement not in ("home", "email", "trending"):
-        return asked.k
-    return max(3, -(-asked.k // 3))
-
-
-def _falling(picked: Sequence[_Pick], title: Callable[[str], str | None]) -> list[RecommendedItem]:
-    """Return the items with scores that never rise: what was held back for its category comes later."""
-    items, least = [], math.inf
-    for pick in picked:
-        least = min(least, pick.score)
-        items.append(
-            RecommendedItem(
-                item_id=pick.item_id,
-                title=title(pick.item_id),
-                score=least,
-                probability=pick.probability,
-                reason=_named(pick.reason, title),
-            )
-        )
-    return items
-
-
-def _named(reason: ItemReason, title: Callable[[str], str | None]) -> ItemReason:
-    """Return the reason with the title of the item it rests on, so that a page can say it."""
-    item_id = reason.because.get("item_id")
-    if not isinstance(item_id, str):
-        return reason
-    return ItemReason(kind=reason.kind, because={**reason.because, "title": title(item_id)})
-
-
-def _reason(reason: Reason, filled_by: str | None) -> ItemReason:
-    because: dict[str, Any] = dict(reason.because)
-    if filled_by is not None:
-        because["filled_by"] = filled_by
-    return ItemReason(kind=reason.kind, because=because)

@@ -38,6 +38,8 @@ def _say(model: type[Request], problem: Any) -> str:
     where = re.sub(r"\.(\d+)", r"[\1]", ".".join(str(part) for part in problem["loc"]))
     if problem["type"] == "extra_forbidden":
         return f"unknown field '{where[:100]}'; known: {', '.join(model.model_fields)}"
+    if problem["type"] == "value_error" and not where:  # fields that do not go together
+        return str(problem["ctx"]["error"])
     if problem["type"] == "missing":
         return f"'{where}' is needed"
     if problem["type"] in ("model_type", "model_attributes_type"):

@@ -1,7 +1,7 @@
 """What goes over the wire: one pydantic model for each request and answer of the HTTP contract."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -15,6 +15,25 @@ from pydantic import (
 from nextbest.columns import CHANNELS
 
 Placement = Literal["home", "product", "cart", "email", "buy_again", "trending"]
+Show = Literal["both", "complements", "alternatives"]
+Role = Literal["complement", "alternative"]
+ReasonKind = Literal[
+    "bought_together", "due", "bought_before", "similar_to", "because_you_viewed", "walked", "trending_in",
+    "popular_in", "popular", "new",
+]  # fmt: skip
+REASON_KEYS: dict[ReasonKind, tuple[str, ...]] = {
+    "bought_together": ("item_id", "lift"),
+    "due": ("usual_days", "last_days_ago", "overdue"),
+    "bought_before": ("times", "last_days_ago"),
+    "similar_to": ("item_id", "category", "price_ratio"),
+    "because_you_viewed": ("item_id",),
+    "walked": ("path", "share", "lift"),
+    "trending_in": ("category", "ratio"),
+    "popular_in": ("category",),
+    "popular": (),
+    "new": ("first_sold_days_ago",),
+}
+"""What `because` holds at least, by the reason's kind; with an item_id always its title too."""
 Task = Literal["churn", "value", "next_order"]
 TASKS: tuple[Task, ...] = ("churn", "value", "next_order")
 Channel = Literal["email", "sms", "web_push", "mobile_push", "ads", "phone", "post"]
@@ -59,6 +78,23 @@ class RecommendationsRequest(Request):
     exclude_ids: Annotated[list[Id], Field(max_length=1000), Unique] = []
     category: Id | None = None
     """Only items at or below this category path ("grocery" or "grocery/milk")."""
+    show: Show = "both"
+    """For placement product: what goes with the item, what could be bought in its place, or both in turn."""
+    max_per_category: int | None = Field(None, ge=1, le=100)
+    """Items of one category at most, unless fewer than k could be shown; absent: the placement's default."""
+    explore: bool = False
+    """Let chance show new items now and then; `propensity` says how probable each item was."""
+    horizon_days: int | None = Field(None, ge=1, le=365)
+    """The days of "buys within" that `probability` is about; absent: the service's (30)."""
+    no_repeat_days: int | None = Field(None, ge=0, le=365)
+    """For placement email: days in which no item is shown again; absent: the service's (14); 0: none."""
+
+    @model_validator(mode="after")
+    def _fields_of_one_placement(self) -> Self:
+        for name, default, placement in (("show", "both", "product"), ("no_repeat_days", None, "email")):
+            if getattr(self, name) != default and self.placement != placement:
+                raise ValueError(f"'{name}' is for placement {placement}, not {self.placement}")
+        return self
 
 
 class BoughtTogetherRequest(Request):
@@ -109,8 +145,14 @@ class AsOf(Answer):
 class ItemReason(Answer):
     """Why an item is shown, as data."""
 
-    kind: str
+    kind: ReasonKind
     because: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _holds_what_its_kind_promises(self) -> Self:
+        if missing := [key for key in REASON_KEYS[self.kind] if key not in self.because]:
+            raise ValueError(f"a reason {self.kind} says {', '.join(missing)}")
+        return self
 
 
 class RecommendedItem(Answer):
@@ -122,6 +164,10 @@ class RecommendedItem(Answer):
     score: float
     probability: float = Field(ge=0, le=1)
     reason: ItemReason
+    role: Role | None = None
+    """What it is to the page's product or the cart; null: nothing in particular."""
+    propensity: float = Field(1.0, gt=0, le=1)
+    """Probability that this item was shown here at all: below 1 only where chance had a say."""
 
 
 class Sourced(Answer):
@@ -139,6 +185,10 @@ class Recommendations(Sourced):
     recommendation_id: str
     items: list[RecommendedItem]
     identified: bool
+    horizon_days: int
+    """What `probability` is about."""
+    notes: list[str] = []
+    """Codes of what could not be done as asked: decision_log_unavailable, category_limit_relaxed."""
 
 
 class Evidence(Answer):

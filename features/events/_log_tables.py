@@ -65,7 +65,7 @@ DECISIONS = Table(
     Column("model_version", String),
     Column("fallback", String),
     Column("properties", Text),  # whatever else the row held, as JSON
-    Index("decisions_contact", "contact_id"),
+    Index("decisions_shown", "contact_id", "placement", "timestamp"),
     Index("decisions_time", "timestamp"),
 )
 FACTS = Table(

@@ -63,6 +63,8 @@ class EventLog:
         self._engine = engine_of(url)
         with self._writing() as connection:
             METADATA.create_all(connection)
+            for index in DECISIONS.indexes:  # a log from before may lack one
+                index.create(connection, checkfirst=True)
 
     def close(self) -> None:
         """Close the pool's connections."""
@@ -184,6 +186,20 @@ class EventLog:
             query = query.where(DECISIONS.c.kind == kind)
         with self._engine.connect() as connection:
             return [decision_back(dict(row)) for row in connection.execute(query).mappings()]
+
+    def shown(
+        self, contact_id: str, placement: str, since: datetime, until: datetime, most: int = 200
+    ) -> set[str]:
+        """Return the items that the `most` latest answers from since to until showed a contact there."""
+        held = DECISIONS.c
+        query = select(held.shown).where(
+            held.contact_id == contact_id,
+            held.placement == placement,
+            held.timestamp.between(micros(since), micros(until)),
+        )
+        with self._engine.connect() as connection:
+            latest = connection.scalars(query.order_by(held.timestamp.desc()).limit(most)).all()
+        return {str(item) for shown in latest for item, _ in json.loads(shown)}
 
     # --- forgetting
 

@@ -1,8 +1,10 @@
 """The event log: once each, in order, durable, forgetting on demand."""
 
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -204,3 +206,33 @@ def test_the_tables_are_good_postgresql_too() -> None:
     (events,) = [text for text in made if "CREATE TABLE events (" in text]
     assert "position BIGSERIAL NOT NULL" in events
     assert "timestamp BIGINT" in events
+
+
+def test_what_was_shown_to_a_contact_at_a_placement_within_days(log: EventLog) -> None:
+    def told(n: int, contact: str, placement: str, ago: float, *items: str) -> dict[str, Any]:
+        shown = [[item, 0.5] for item in items]
+        moment = NOW - timedelta(days=ago)
+        return {"decision_id": f"d{n}", "timestamp": moment, "kind": "recommendations", "contact_id": contact,
+                "placement": placement, "shown": shown}  # fmt: skip
+
+    log.record_decisions([
+        told(1, "a", "email", 15, "old"), told(2, "a", "email", 9, "x", "y"),
+        told(3, "a", "email", 1, "y", "z"),
+        told(4, "a", "home", 1, "h"), told(5, "b", "email", 1, "b"), told(6, "a", "email", -1, "later"),
+    ])  # fmt: skip
+    since = NOW - timedelta(days=14)
+    assert log.shown("a", "email", since, NOW) == {"x", "y", "z"}
+    assert log.shown("a", "email", since, NOW, most=1) == {"y", "z"}
+    assert log.shown("nobody", "email", since, NOW) == set()
+
+
+def test_an_older_log_is_given_the_index_that_what_was_shown_is_found_by(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'events.db'}"
+    EventLog(url).close()
+    plan = "EXPLAIN QUERY PLAN SELECT shown FROM decisions WHERE contact_id = 'a' AND placement = 'email'"
+    with closing(sqlite3.connect(tmp_path / "events.db")) as database:
+        database.execute("DROP INDEX decisions_shown")
+        database.commit()
+    EventLog(url).close()
+    with closing(sqlite3.connect(tmp_path / "events.db")) as database:
+        assert "decisions_shown" in str(database.execute(plan + " AND timestamp > 1").fetchall())

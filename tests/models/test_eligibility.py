@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.eligibility import EligibilityConfig, eligible, repeatable
+from models.eligibility import EligibilityConfig, Gate, Terms, eligible, repeatable
 from nextbest.errors import BadInput
 
 USUAL = {"repeatable": 1.0, "cadence_days": 20.0}
@@ -118,3 +118,16 @@ def test_an_unknown_cadence_is_the_categorys_then_everyones(make_catalogue, make
     )
     assert eligible(["b", "c"], make_shopper({"b": [6], "c": [6]}), shelf) == [0]
     assert eligible(["c"], make_shopper({"c": [28]}), shelf) == [0]
+
+
+def test_what_was_bought_lately_rests_until_it_is_due(shelf, make_shopper):
+    for ago, rests in ((12, True), (16, False)):
+        gate = Gate(make_shopper({"milk": [ago]}), shelf, Terms(resting_days=30))
+        assert (gate.keep(["milk"]) == []) == rests
+    assert Gate(make_shopper({"milk": [12]}), shelf, Terms(resting_days=11)).keep(["milk"]) == [0]
+
+
+def test_categories_can_be_ruled_out_but_for_those_with_a_reason_of_their_own(shelf, make_shopper):
+    gate = Gate(make_shopper(), shelf, Terms(not_of=["toys/wood/cars"]))
+    assert gate.keep(["toy", "plain"]) == [1]
+    assert gate.keep(["toy", "plain"], ruled_out=False) == [0, 1]

@@ -118,6 +118,24 @@ def test_contacts_that_cannot_be_read_are_one_line(
     assert not (tmp_path / "x.parquet").exists()
 
 
+@pytest.mark.parametrize(
+    ("what", "ask", "message"),
+    [
+        ("recommendations", "placement", "--ask takes key=value, got 'placement'"),
+        ("recommendations", "place=home", "unknown field 'place'; known: contact_id"),
+        ("recommendations", "max_per_category=few", "'max_per_category'"),
+        ("channels", "placement=home", "only recommendations can be asked"),
+    ],
+)
+def test_fields_that_cannot_be_asked_for_are_one_line(
+    what: str, ask: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "800")
+    arguments = ["score", what, "--out", str(tmp_path / "x.parquet"), "--ask", ask, "--home", str(tmp_path)]
+    result = run.invoke(app, arguments)
+    assert (result.exit_code, message in result.output) == (2, True), result.output
+
+
 def test_contacts_are_read_by_their_own_separator(tmp_path: Path) -> None:
     from nextbest.bulk import read_contacts
 

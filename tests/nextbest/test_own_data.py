@@ -67,6 +67,15 @@ def test_from_a_strange_file_to_answers_in_bulk(home: Path) -> None:
         assert table.column_names == columns
         assert set(table["contact_id"].to_pylist()) == {"10001", "10002", "nobody"}
 
+    mail = home / "mail.parquet"
+    asked = ("--ask", "placement=email", "--ask", "max_per_category=2", "--ask", "explore=true")
+    first = nextbest("score", "recommendations", "--out", str(mail), "--contacts", str(contacts), *asked)
+    before = pq.read_table(mail).to_pylist()
+    assert first["rows"] == len(before)
+    nextbest("score", "recommendations", "--out", str(mail), "--contacts", str(contacts), *asked)
+    shown = [(row["contact_id"], row["item_id"]) for row in before + pq.read_table(mail).to_pylist()]
+    assert len(set(shown)) == len(shown), "the second mailing repeats nothing of the first"
+
     everything = home / "events.parquet"
     assert nextbest("events", "--out", str(everything))["events"] == taken["stored"]
 

@@ -119,3 +119,16 @@ def test_a_full_queue_drops_and_never_waits() -> None:
     assert sink.dropped >= 5
     hold.set()
     sink.close()
+
+
+def test_what_is_not_written_yet_can_be_asked_for() -> None:
+    hold = threading.Event()
+    sink = DecisionSink(lambda rows: hold.wait(5), gather_seconds=0)
+    rows = [{"contact_id": "a", "n": 1}, {"contact_id": "b", "n": 2}, {"contact_id": "a", "n": 3}]
+    for row in rows:
+        sink.put(row)
+    assert sink.unwritten("a") == [rows[0], rows[2]]
+    hold.set()
+    sink.flush()
+    assert sink.unwritten("a") == sink.unwritten("b") == []
+    sink.close()

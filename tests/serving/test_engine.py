@@ -13,10 +13,12 @@ import pandas as pd
 import pytest
 
 from models import artifact
+from models.eligibility import PLACEMENTS
 from models.rules import Rules
 from nextbest.columns import EVENT_COLUMNS
 from serving.engine import Engine
 from serving.schemas import (
+    REASON_KEYS,
     BestChannelRequest,
     BoughtTogetherRequest,
     PredictionsRequest,
@@ -248,6 +250,39 @@ def test_decisions_reach_the_log(broken_world: Callable[[], Any]) -> None:
         (stored,) = engine.log.decisions()
     assert stored["decision_id"] == answer.recommendation_id
     assert stored["shown"] == [[item.item_id, 1.0] for item in answer.items]
+
+
+def test_two_emails_in_a_row_show_nothing_twice_and_a_broken_log_is_named(
+    broken_world: Callable[[], Any],
+) -> None:
+    world = broken_world()
+    with opened(world) as engine:
+        first = recommend(engine, world.contacts[0], placement="email")
+        second = recommend(engine, world.contacts[0], placement="email")
+        engine.decisions.flush()
+        third = recommend(engine, world.contacts[0], placement="email")
+        shown = [item.item_id for answer in (first, second, third) for item in answer.items]
+        assert len(set(shown)) == len(shown) == 30
+        engine.log.shown = lambda *asked: 1 / 0  # type: ignore[assignment, method-assign]
+        answer = recommend(engine, world.contacts[0], placement="email")
+        assert len(answer.items) == 10
+        assert answer.notes == ["decision_log_unavailable"]
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_every_placement_gives_reasons_that_hold_what_they_promise(
+    engine: Engine, world: Any, placement: Any
+) -> None:
+    popular = _popular(engine)
+    kinds = set()
+    for contact_id in world.contacts[:8]:
+        answer = recommend(engine, contact_id, placement=placement, item_ids=popular[:2], explore=True)
+        for item in answer.items:
+            kinds.add(item.reason.kind)
+            assert set(REASON_KEYS[item.reason.kind]) <= set(item.reason.because)
+            assert 0 < item.propensity <= 1
+            assert item.item_id not in popular[:2]
+    assert kinds
 
 
 def test_a_contact_is_erased_everywhere(broken_world: Callable[[], Any]) -> None:

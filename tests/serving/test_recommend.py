@@ -141,7 +141,7 @@ def test_on_a_product_page_the_basket_comes_first_then_what_is_similar(shop: Any
     del shop.champions.models["basket"]
     answer = shop.recommend(placement="product", item_ids=["i00"], k=3)
     assert ids(answer) == ["i03", "i06", "i09"]
-    assert (answer.source, answer.fallback) == ("popularity_category", "no_champion")
+    assert (answer.source, answer.fallback) == ("alternatives", "no_champion")
 
 
 def test_buy_again_offers_what_was_bought_and_is_due(shop: Any) -> None:

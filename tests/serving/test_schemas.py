@@ -3,11 +3,13 @@
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from serving.refused import Refused, parse
 from serving.schemas import (
     BestChannelRequest,
     BoughtTogetherRequest,
+    ItemReason,
     PredictionsRequest,
     RecommendationsRequest,
     Request,
@@ -49,6 +51,11 @@ def test_null_means_absent_and_numbers_are_ids() -> None:
         (RecommendationsRequest, {"item_ids": "a"}, "'item_ids'"),
         (RecommendationsRequest, {"item_ids": [{}]}, "'item_ids[0]'"),
         (RecommendationsRequest, {"item_ids": [f"i{n}" for n in range(101)]}, "at most 100"),
+        (RecommendationsRequest, {"max_per_category": 0}, "'max_per_category'"),
+        (RecommendationsRequest, {"horizon_days": 366}, "'horizon_days'"),
+        (RecommendationsRequest, {"show": "same", "placement": "product"}, "'both', 'complements'"),
+        (RecommendationsRequest, {"show": "alternatives"}, "'show' is for placement product, not home"),
+        (RecommendationsRequest, {"no_repeat_days": 3}, "'no_repeat_days' is for placement email, not home"),
         (RecommendationsRequest, [], "to be a JSON object"),
         (RecommendationsRequest, 7, "to be a JSON object"),
         (RecommendationsRequest, b"{", "the body is not JSON"),
@@ -81,3 +88,8 @@ def test_every_bound_is_reached_without_refusal() -> None:
     assert parse(RecommendationsRequest, json.dumps({"item_ids": ids, "k": 100}).encode()).k == 100
     many = [f"c{n}" for n in range(1000)]
     assert len(parse(PredictionsRequest, json.dumps({"contact_ids": many}).encode()).contact_ids) == 1000
+
+
+def test_a_reason_is_not_one_without_what_its_kind_promises() -> None:
+    with pytest.raises(ValidationError, match="a reason due says usual_days, overdue"):
+        ItemReason(kind="due", because={"last_days_ago": 3.0})

@@ -66,9 +66,24 @@ def test_recommendations(client: Any) -> None:
     assert [item["item_id"] for item in said["items"]] == ["i05", "i03"]
     assert set(said) == {
         "recommendation_id", "items", "source", "model_version", "fallback", "as_of", "identified",
+        "horizon_days", "notes",
     }  # fmt: skip
-    assert set(said["items"][0]) == {"item_id", "title", "score", "probability", "reason"}
+    assert set(said["items"][0]) == {
+        "item_id", "title", "score", "probability", "reason", "role", "propensity",
+    }  # fmt: skip
     assert said["as_of"] == {"moment": "2026-03-01T00:00:00Z", "position": 5}
+
+
+def test_a_horizon_the_model_does_not_know_is_refused_with_those_it_does(client: Any, shop: Any) -> None:
+    shop.champions.models["next-purchase"] = shop.ranks(["i08"])
+    answer = client.post("/v1/recommendations", json={"contact_id": "c1", "k": 1, "horizon_days": 60})
+    assert (answer.status_code, answer.json()["code"]) == (400, "unknown_horizon")
+    assert "it knows: 30" in answer.json()["message"]
+    asked = {"contact_id": "c1", "placement": "home", "show": "complements"}
+    answer = client.post("/v1/recommendations", json=asked)
+    assert answer.json() == {
+        "code": "invalid_request", "message": "'show' is for placement product, not home",
+    }  # fmt: skip
 
 
 def test_the_other_calls_answer(client: Any, engine: FakeEngine) -> None:
