@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models._shelf import Rows, Shelf, shelf_of
-from models._sources import Asked, Source
+from models._sources import Asked, Source, columns_of
 from models.base import Floats, Shopper
 from models.basket import Basket, Neighbours, latest
 from models.catalogue import Catalogue
@@ -151,8 +151,8 @@ FEATURES = (
     "buyers", "price", "price_ratio", "days_on_sale", "days_unsold",
     "sequence", "sequence_best", "basket", "basket_best", "in_context",
     "orders_30d", "orders_90d", "orders_total", "lines_per_order", "order_gap_days", "recency_days",
-    "recency_over_gap", "items_bought",
-    *chain.from_iterable(source.columns for source in SOURCES),
+    "recency_over_gap", "items_bought", "repeat_share", "last_order_items",
+    *chain.from_iterable(columns_of(source) for source in SOURCES),
 )  # fmt: skip
 """What the ranker sees of a candidate, in the order of the matrix's columns."""
 
@@ -187,8 +187,9 @@ def _said(found: Candidates) -> dict[str, Floats]:
     columns = dict[str, Floats]()
     for source in SOURCES:
         said = found.asked.get(source.kind)
-        values = np.full((len(source.columns), 1), np.nan) if said is None else said.of(found.rows)
-        columns |= dict(zip(source.columns, values, strict=True))
+        names = columns_of(source)
+        values = np.full((len(names), 1), np.nan) if said is None else said.of(found.rows)
+        columns |= dict(zip(names, values, strict=True))
     return columns
 
 
@@ -222,8 +223,18 @@ def _personal(shopper: Shopper, found: Candidates) -> dict[str, Floats]:
             "expected_since": rate * since,
             "orders_since": _orders_since(shopper, place),
             "in_last_order": (pick(shopper.repeat_last, -np.inf) >= last).astype(np.float64),
-            "items_bought": np.full(len(place), float(len(shopper.repeat_items))),
+            **{name: np.full(len(place), value) for name, value in _habits(shopper, last).items()},
         }
+
+
+def _habits(shopper: Shopper, last: float) -> dict[str, float]:
+    """Return the items bought, the share of purchases that were of one again, the size of the last order."""
+    items, purchases = float(len(shopper.repeat_items)), float(np.sum(shopper.repeat_count))
+    return {
+        "items_bought": items,
+        "repeat_share": 1.0 - items / purchases if purchases > 0 else np.nan,
+        "last_order_items": float(np.sum(np.asarray(shopper.repeat_last) >= last)),
+    }
 
 
 def _orders_since(shopper: Shopper, place: Rows) -> Floats:

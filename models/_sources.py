@@ -13,6 +13,9 @@ import numpy as np
 from models._shelf import Rows, Shelf
 from models.base import Floats, Model, Shopper
 
+FLOOR = 0.1
+"""Part of the best score below which the best are looked for only where there are too few above."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -26,9 +29,11 @@ class Asked:
     """Each catalogue row's number among the items of the source, -1: unknown to it."""
 
     def of(self, rows: Rows) -> Floats:
-        """Return (columns, rows), 0 for what the source does not know."""
+        """Return (columns, rows) and below it each as a part of its best, 0 for what is unknown to it."""
         numbers = self.numbers[rows]
-        return np.where(numbers >= 0, self.scores[:, numbers], 0.0)
+        said = np.where(numbers >= 0, self.scores[:, numbers], 0.0)
+        peaks = self.scores.max(axis=1, initial=0.0, keepdims=True)
+        return np.concatenate([said, said / np.maximum(peaks, 1e-12)])
 
 
 class Tied(Protocol):
@@ -38,12 +43,17 @@ class Tied(Protocol):
         """Say what it knows; None: nothing of this shopper."""
 
 
+def columns_of(source: "type[Source]") -> tuple[str, ...]:
+    """Return the ranker's names of what a source says."""
+    return (*source.columns, *(f"{name}_best" for name in source.columns))
+
+
 @runtime_checkable
 class Source(Model, Protocol):
     """A model that proposes items and says something of each."""
 
     columns: ClassVar[tuple[str, ...]]
-    """Features it gives a candidate."""
+    """What it says of a candidate; the ranker sees each also as a part of the best there is."""
 
     def tied(self, shelf: Shelf) -> Tied:
         """Return it with its item numbers turned into rows of the shelf."""
@@ -59,7 +69,9 @@ def numbered(rows: Rows, size: int) -> Rows:
 
 def best(scores: Floats, k: int) -> Rows:
     """Return the places of the k highest scores above 0, in no order."""
-    found = np.flatnonzero(scores > 0)
+    found = np.flatnonzero(scores > FLOOR * scores.max(initial=0.0))
+    if len(found) < k:
+        found = np.flatnonzero(scores > 0)
     if len(found) > k:
         found = found[np.argpartition(-scores[found], k)[:k]]
     return found

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
@@ -62,7 +63,7 @@ class Neighbours:
     """Contacts by items: how alike they are, what they bought, what of it lately."""
 
     kind: ClassVar[str] = "neighbours"
-    columns: ClassVar[tuple[str, ...]] = ("alike", "alike_lately", "alike_best", "alike_lately_best")
+    columns: ClassVar[tuple[str, ...]] = ("alike", "alike_lately")
 
     def __init__(
         self, config: NeighboursConfig, item_ids: Sequence[str], vectors: sp.csr_matrix, lately: sp.csr_matrix
@@ -71,9 +72,9 @@ class Neighbours:
         self.config, self.vectors, self.lately = config, vectors, lately
         self.item_ids = np.asarray(item_ids, dtype=object)
         self.number = {str(item): number for number, item in enumerate(self.item_ids)}
-        self._buyers = vectors.T.tocsr()
+        self._buyers: sp.csr_matrix = vectors.T.tocsr()
         buyers = np.diff(self._buyers.indptr)
-        self._rarity = np.log((vectors.shape[0] + 1.0) / (1.0 + buyers))
+        self._rarity = _rarity(buyers, vectors.shape[0])
         ones = np.ones_like(vectors.data)
         self._bought = sp.csr_matrix((ones, vectors.indices, vectors.indptr), shape=vectors.shape)
 
@@ -105,7 +106,7 @@ class Neighbours:
         often.sum_duplicates()
         lately.sum_duplicates()
         buyers = np.bincount(often.indices, minlength=len(names))
-        often.data *= np.log((len(who) + 1.0) / (1.0 + buyers))[often.indices]
+        often.data *= _rarity(buyers, len(who))[often.indices]
         return cls(config, names, _unit(often), lately.astype(np.float32))
 
     def shares(self, items: Sequence[str], weights: Floats) -> tuple[Floats, Floats] | None:
@@ -120,7 +121,7 @@ class Neighbours:
         length = np.sqrt((wanted**2).sum())
         if not length > 0:
             return None
-        near = self._buyers[asking].T @ (wanted / length)
+        near = self._buyers[asking].T @ (wanted / length).astype(np.float32)
         count = min(self.config.neighbours + 1, len(near))
         nearest = np.argpartition(-near, count - 1)[:count]
         like = near[nearest]
@@ -128,7 +129,7 @@ class Neighbours:
         total = float(like.sum())
         if not total > 0:
             return None
-        like = like / total
+        like = (like / total).astype(np.float32)
         return self._bought[nearest].T @ like, self.lately[nearest].T @ like
 
     def tied(self, shelf: Shelf) -> "TiedNeighbours":
@@ -196,9 +197,8 @@ class TiedNeighbours:
         found = self.model.of(shopper)
         if found is None:
             return None
-        scores = np.stack([*found, *(shares / max(float(shares.max()), 1e-12) for shares in found)])
         offered = [best(shares, self.model.config.offered) for shares in found]
-        return Asked(self.rows[np.concatenate(offered)], scores, self.numbers)
+        return Asked(self.rows[np.concatenate(offered)], np.stack(found), self.numbers)
 
 
 def _kept(data: pd.DataFrame, config: NeighboursConfig) -> pd.DataFrame:
@@ -212,6 +212,11 @@ def _kept(data: pd.DataFrame, config: NeighboursConfig) -> pd.DataFrame:
     buyers = pairs["item_id"].value_counts()
     buyers = buyers[buyers >= config.least_buyers].sort_index().sort_values(ascending=False, kind="stable")
     return lines[lines["item_id"].isin(buyers.index[: config.most_items])]
+
+
+def _rarity(buyers: npt.NDArray[np.int64], contacts: int) -> Floats:
+    """Return the inverse document frequency of the items."""
+    return np.log1p(contacts / np.maximum(buyers, 1.0))
 
 
 def _unit(matrix: sp.csr_matrix) -> sp.csr_matrix:

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from models._candidates import FEATURES, Amounts, Generators, matrix
+from models._sources import Asked, numbered
 from models.base import Reason
 from models.basket import Basket, BasketConfig, Baskets
+from models.neighbours import Neighbours
 from models.next_purchase import Moment, NextPurchase, NextPurchaseConfig, RankingData
 from nextbest.errors import ArtifactError, BadInput, NotReady
 
@@ -153,6 +155,9 @@ def test_features_mean_what_they_are_called(make_shopper, make_catalogue):
     assert np.isnan(of("a", "sequence"))
     assert of("a", "recent_place") == 1
     assert of("a", "in_last_order") == 0
+    assert of("c", "items_bought") == 2
+    assert of("c", "repeat_share") == pytest.approx(2 / 4)
+    assert of("c", "last_order_items") == 1
 
 
 def test_rows_do_not_depend_on_who_was_asked_for_before(shelf, make_shopper):
@@ -218,3 +223,48 @@ def test_nothing_bought_within_a_horizon_that_is_over_is_not_ready(moment, shelf
     going_on = Moment(shelf, moment.shoppers, moment.next_order, moment.within)
     with pytest.raises(NotReady, match="no candidate was bought within the horizon at any moment"):
         NextPurchase.learn(RankingData([going_on], moment, None, None, None, None), CONFIG, 3)
+
+
+@pytest.fixture(scope="module")
+def with_horizons(moment, people, shelf):
+    """A third buys within a week, half within the month."""
+    bought = [b for _, b in people]
+    week = [b if place % 6 in (1, 3) else set() for place, b in enumerate(bought)]
+    later = Moment(shelf, moment.shoppers, moment.next_order, moment.within, True, {7: week})
+    return NextPurchase.learn(RankingData([moment], later, None, None, None, None), CONFIG, 3)
+
+
+def test_each_horizon_has_a_probability(with_horizons, people, shelf, tmp_path):
+    answers = [with_horizons.recommend(shopper, shelf, 5) for shopper, _ in people]
+    assert [sorted(answer.by_horizon) for answer in answers] == [[7, 30]] * len(people)
+    firsts = {days: np.mean([answer.by_horizon[days][0] for answer in answers]) for days in (7, 30)}
+    assert firsts[7] == pytest.approx(1 / 3, abs=0.1)
+    assert firsts[30] == pytest.approx(1 / 2, abs=0.1)
+    for answer in answers:
+        assert (answer.by_horizon[7] <= answer.by_horizon[30]).all()
+        np.testing.assert_array_equal(answer.by_horizon[30], answer.probabilities)
+        assert len(answer.take([0, 2]).by_horizon[7]) == 2
+    with_horizons.save(tmp_path)
+    again = NextPurchase.load(tmp_path).recommend(people[0][0], shelf, 5)
+    np.testing.assert_allclose(again.by_horizon[7], answers[0].by_horizon[7])
+
+
+def test_a_further_source_offers_and_is_seen(make_shopper, shelf):
+    class Known:
+        kind = "neighbours"
+        columns = Neighbours.columns
+
+        def tied(self, shelf):
+            return self
+
+        def ask(self, shopper, context):
+            row = shelf.index["i07"]
+            return Asked(np.array([row, -1]), np.full((2, 1), 0.25), numbered(np.array([row]), len(shelf)))
+
+    amounts = Amounts(popular=1, category=0, trending=0)
+    found = Generators(shelf, None, None, amounts, [Known()]).candidates(make_shopper(), ())
+    assert shelf.index["i07"] in found.rows
+    alike = dict(
+        zip(found.rows, matrix(make_shopper(), shelf, found)[:, FEATURES.index("alike")], strict=True)
+    )
+    assert alike == {row: 0.25 if row == shelf.index["i07"] else 0.0 for row in found.rows}

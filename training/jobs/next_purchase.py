@@ -271,7 +271,7 @@ def _moments(
     `passed` does: the latest moment whose horizon is over before calibration.
     """
     window = split.end - split.cut
-    step = timedelta(days=min(whole(context, "every_days", EVERY_DAYS), max(window.days // 2, 1)))
+    step = timedelta(days=min(whole(context, "every_days", EVERY_DAYS), window.days))
     earliest = datetime.fromtimestamp(start, UTC) + window / 2
     if passed < earliest:
         days, needed = (split.end - earliest + window / 2).days, (split.end - passed + window / 2).days
