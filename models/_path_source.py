@@ -44,11 +44,13 @@ class AskedPaths(Asked):
     known: Known
 
     def of(self, rows: Rows) -> Floats:
-        """Return (Paths.columns, rows)."""
-        place = self.known.number[rows]
+        """Return (columns, rows): Paths.columns, each as a part of the best, and Paths.plain."""
+        place, codes = self.known.number[rows], self.codes[rows]
         share = np.where(place >= 0, np.r_[self.known.shares, 0.0][place], 0.0)
-        codes = self.codes[rows]
-        return np.stack([*(values[codes] for values in self.features.values()), share])
+        chances, *plain = self.features.values()
+        said = np.stack([chances[codes], share])
+        peaks = np.array([[chances.max(initial=0.0)], [self.known.shares.max(initial=0.0)]])
+        return np.concatenate([said, said / np.maximum(peaks, 1e-12), [values[codes] for values in plain]])
 
     def reason(self, row: int) -> Reason | None:
         """Say that those who walked this path bought the item, where they did so more than others."""
@@ -79,7 +81,7 @@ class TiedPaths:
         telling = np.flatnonzero(known.lifts > 1.0)[:OFFERED] if node != ROOT else _NONE
         return AskedPaths(
             known.rows[telling],
-            np.empty((len(self.paths.columns), 0)),
+            np.empty((len(self.paths.columns), 0)),  # said by `of`, category by category
             known.number,
             self.paths,
             node,

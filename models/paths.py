@@ -79,8 +79,9 @@ class Paths:
     """Chances and items by the last steps."""
 
     kind: ClassVar[str] = "paths"
-    columns: ClassVar[tuple[str, ...]] = (*FEATURES, "walked_item")
-    """As a source: the item's own share of the path's orders too."""
+    columns: ClassVar[tuple[str, ...]] = (FEATURES[0], "walked_item")
+    """As a source of candidates: what the ranker sees also as a part of the best."""
+    plain: ClassVar[tuple[str, ...]] = FEATURES[1:]
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ import pytest
 
 from models._path_table import false_discovery, two_sided, wilson
 from models._shelf import shelf_of
+from models._sources import columns_of
 from models._walks import Steps, label
 from models.paths import Paths, PathsConfig
 from nextbest.errors import BadInput, NotReady
@@ -126,13 +127,14 @@ def test_as_a_source_it_offers_what_the_path_stands_out_for(learned, make_shoppe
     said = source.ask(shopper, ())
     assert all(str(catalogue.item_ids[row]).startswith("shoes") for row in said.offered)
     rows = np.arange(len(catalogue))
-    columns = dict(zip(learned.columns, said.of(rows), strict=True))
+    columns = dict(zip(columns_of(Paths), said.of(rows), strict=True))
     wanted = learned.features(shopper, learned.numbers(catalogue.categories.tolist()))
     for name, values in wanted.items():
         np.testing.assert_array_equal(columns[name], values)
     ranking = learned.recommend(shopper, catalogue, 20)
     shares = dict(zip(ranking.item_ids, ranking.scores, strict=True))
     assert columns["walked_item"].tolist() == [shares.get(str(item), 0.0) for item in catalogue.item_ids]
+    assert columns["walked_chance_best"].max() == columns["walked_item_best"].max() == 1.0
     assert said.reason(catalogue.index["shoes-0"]).because["path"] == CART
     assert said.reason(catalogue.index["hats-0"]) is None
     assert source.ask(make_shopper(), ()) is None
