@@ -22,6 +22,7 @@ from features.lists import write_lists
 from features.online import basis, fingerprints, materialize
 from features.pairs import category_rows, item_rows
 from features.points import Rules
+from features.steps import step_rows
 from features.store import Store
 from features.tables import (
     ROW_TABLES,
@@ -132,6 +133,7 @@ def _write_tables(
         "contact_item": item_rows(events, reference),
         "contact_category": category_rows(events, reference),
         "contact_channel": channel_rows(events, reference),
+        "contact_step": step_rows(events),
         "item": item_day_rows(events, reference),
         "fingerprints": fingerprints(events),
     }

@@ -2,7 +2,7 @@
 
 Sums of decayed counts do not care for order, so late events and any split between batch and log give the same
 state as the batch tables (to 1e-9) as long as the arrays are not cut. A cut `repeat` or `category` block
-forgets the items it dropped until the next build; `recent` and `viewed` stay exact when cut.
+forgets the items it dropped until the next build; `recent`, `viewed` and `step` stay exact when cut.
 """
 
 from collections import defaultdict
@@ -29,9 +29,12 @@ from nextbest.columns import (
     ORDER_COMPLETED,
     ORDER_REFUNDED,
     POINTS,
+    PURCHASES,
     RECENT,
     REPEAT,
     REPEAT_COLUMNS,
+    STEP_COLUMNS,
+    STEPS,
     VIEWED,
 )
 
@@ -133,6 +136,7 @@ def _list(state: ContactState, rows: Sequence[tuple[float, Event]], paths: Mappi
     bought = [(t, e) for t, e in rows if e["event"] == ORDER_COMPLETED and e.get("item_id")]
     viewed = [(t, e) for t, e in rows if e["event"] in VIEWS and e.get("item_id")]
     messages = [(t, e) for t, e in rows if e["event"] in MESSAGES and e.get("channel")]
+    taken = [(t, e) for t, e in rows if e["event"] not in PURCHASES]
     if bought:
         purchases = [(t, str(e["item_id"])) for t, e in bought]
         arrays |= _newest(arrays, "recent", purchases, RECENT)
@@ -142,6 +146,8 @@ def _list(state: ContactState, rows: Sequence[tuple[float, Event]], paths: Mappi
         arrays |= _newest(arrays, "viewed", [(t, str(e["item_id"])) for t, e in viewed], VIEWED)
     if messages:
         arrays |= _messages(arrays, messages, latest)
+    if taken:
+        arrays |= _steps(arrays, [(t, e["event"], _category_of(e, paths)) for t, e in taken])
     return replace(state, lists_at=latest, arrays=arrays)
 
 
@@ -193,6 +199,19 @@ def _messages(
         last = place["last_sent" if kind == "sent" else "last_response"]
         row[last] = _most(row[last], seconds)
     return _columns(rows, CHANNEL_COLUMNS, lambda name: name, len(rows))
+
+
+def _steps(arrays: Mapping[str, Any], taken: Iterable[tuple[float, str, str]]) -> dict[str, Any]:
+    names, categories, times = (arrays[name] for name in STEP_COLUMNS)
+    held = set(zip(times.tolist(), names, categories, strict=True)) | set(taken)
+    newest = sorted(held, key=lambda step: (-step[0], step[1], step[2]))[:STEPS]
+    times, names, categories = zip(*newest, strict=True)
+    return {"step_names": list(names), "step_categories": list(categories), "step_times": np.array(times)}
+
+
+def _category_of(event: Event, paths: Mapping[str, str]) -> str:
+    path = paths.get(event.get("item_id") or "")
+    return category(path) if path else ""
 
 
 def _rows(arrays: Mapping[str, Any], columns: Sequence[str]) -> dict[str, list[float]]:

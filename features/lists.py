@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from features.decay import DAY
 from features.state import ARRAY_HALF_LIVES, LISTS_AS_OF, LISTS_AT, NAME_ARRAYS
+from features.steps import latest_steps
 from features.tables import PAIR_TABLES
 from nextbest.columns import (
     ARRAY_COLUMNS,
@@ -26,6 +27,8 @@ from nextbest.columns import (
     RECENT_COLUMNS,
     REPEAT,
     REPEAT_COLUMNS,
+    STEP_COLUMNS,
+    STEPS,
     TIMESTAMP,
     VIEWED,
     VIEWED_COLUMNS,
@@ -82,6 +85,7 @@ def lists_at(backend: Any, pairs: Mapping[str, Any], contact_ids: Sequence[str],
         *_item_blocks(backend, items),
         _category_block(backend, categories),
         _channel_block(backend, channels),
+        _step_block(backend, latest_steps(pairs["contact_step"], asked, at)),
     ):
         bounds = np.searchsorted(rows["contact"], np.arange(len(contact_ids) + 1))
         for name in columns:
@@ -178,6 +182,11 @@ def _channel_block(backend: Any, pairs: Any) -> tuple[Sequence[str], dict[str, V
     rows = _columns(backend, pairs.drop(CONTACT_ID, "timestamp", "nth").rename(channel_names="channel"))
     order = np.lexsort((rows["channel_names"].astype(str), rows["contact"]))
     return CHANNEL_COLUMNS, {name: values[order] for name, values in rows.items()}
+
+
+def _step_block(backend: Any, steps: Any) -> tuple[Sequence[str], dict[str, Values]]:
+    rows = _columns(backend, steps)
+    return STEP_COLUMNS, _block(rows, np.ones(len(rows["rank"]), bool), rows["rank"], STEPS)
 
 
 def _columns(backend: Any, table: Any) -> dict[str, Values]:

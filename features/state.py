@@ -21,7 +21,10 @@ from nextbest.columns import (
 
 Floats = npt.NDArray[np.float64]
 
-NAME_ARRAYS = ("recent_items", "viewed_items", "repeat_items", "category_names", "channel_names")
+NAME_ARRAYS = (
+    "recent_items", "viewed_items", "repeat_items", "category_names", "channel_names",
+    "step_names", "step_categories",
+)  # fmt: skip
 """The arrays of names; all others are floats."""
 LISTS_AS_OF = "lists_as_of"
 """`as_of` of the arrays, which are stored apart from the counters."""
@@ -71,6 +74,9 @@ class ContactView:
     category_names: Sequence[str]
     category_90d: Floats
     category_last: Floats
+    step_names: Sequence[str]
+    step_categories: Sequence[str]
+    step_times: Floats
     channels: Mapping[str, Mapping[str, float]]
     """Channel -> sent_7d, sent_90d … last_response (CHANNEL_COLUMNS without "channel_")."""
 

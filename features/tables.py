@@ -15,9 +15,10 @@ from nextbest.settings import Settings
 
 Engine = Literal["duckdb", "spark"]
 
-ROW_TABLES = ("contact", "contact_item", "contact_category", "contact_channel", "item")
+ROW_TABLES = ("contact", "contact_item", "contact_category", "contact_channel", "contact_step", "item")
 """Point-in-time rows, made from events."""
-PAIR_TABLES = ("contact_item", "contact_category", "contact_channel")
+PAIR_TABLES = ("contact_item", "contact_category", "contact_channel", "contact_step")
+"""What a contact's arrays are read from."""
 SIDE_TABLES = ("contact_lists", "item_paths", "links", "fingerprints")
 """Each contact's arrays at the build; the items' categories; the links counted; features.online's."""
 

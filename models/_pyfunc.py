@@ -29,10 +29,12 @@ from nextbest.errors import BadInput
 CATALOGUE = "catalogue.parquet"
 VALUED_AT = "valued_at"
 K = 10
-TEXTS = ("recent_items", "viewed_items", "repeat_items", "category_names")
+TEXTS = (
+    "recent_items", "viewed_items", "repeat_items", "category_names", "step_names", "step_categories",
+)  # fmt: skip
 NUMBERS = (
     "recent_times", "viewed_times", "repeat_30d", "repeat_90d", "repeat_365d", "repeat_count", "repeat_first",
-    "repeat_last", "category_90d",
+    "repeat_last", "category_90d", "step_times",
 )  # fmt: skip
 
 

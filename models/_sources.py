@@ -44,8 +44,9 @@ class Tied(Protocol):
 
 
 def columns_of(source: "type[Source]") -> tuple[str, ...]:
-    """Return the ranker's names of what a source says."""
-    return (*source.columns, *(f"{name}_best" for name in source.columns))
+    """Return the ranker's names of what a source says; those of its `plain`, if any, as they are alone."""
+    best_of: tuple[str, ...] = tuple(f"{name}_best" for name in source.columns)
+    return (*source.columns, *best_of, *getattr(source, "plain", ()))
 
 
 @runtime_checkable

@@ -29,9 +29,9 @@ Floats = npt.NDArray[np.float64]
 class Shopper(Protocol):
     """A contact at a moment, as the recommenders see one; all lists valued at `now`.
 
-    The blocks are parallel and ordered as nextbest.columns says: recent_* and viewed_* newest first,
-    repeat_* by falling repeat_90d, category_* by falling category_90d. Times are epoch seconds, weights
-    decayed counts at `now`.
+    The blocks are parallel and ordered as nextbest.columns says: recent_*, viewed_* and step_* newest
+    first, repeat_* by falling repeat_90d, category_* by falling category_90d. Times are epoch seconds,
+    weights decayed counts at `now`.
     """
 
     @property
@@ -98,13 +98,25 @@ class Shopper(Protocol):
     def category_90d(self) -> Floats:
         """Purchases in each, half-life 90 days."""
 
+    @property
+    def step_names(self) -> Sequence[str]:
+        """Events that were not purchases."""
+
+    @property
+    def step_categories(self) -> Sequence[str]:
+        """The category of what each was about; "" where there is none."""
+
+    @property
+    def step_times(self) -> Floats:
+        """When."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reason:
     """Why an item is recommended, as data: `kind` and what it rests on.
 
-    Kinds: bought_together, due, bought_before, similar_to, because_you_viewed, trending_in, popular_in,
-    popular, new. serving.schemas says what each holds by the time it is answered.
+    Kinds: bought_together, due, bought_before, similar_to, because_you_viewed, walked, trending_in,
+    popular_in, popular, new. serving.schemas says what each holds by the time it is answered.
     """
 
     kind: str

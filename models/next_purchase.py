@@ -1,8 +1,9 @@
 """What a shopper buys next: candidates from several generators, ranked by boosted trees, with probabilities.
 
 Generators offer items: what was bought before, what follows in the sequence, what goes with the cart or the
-last purchases, what sells. LambdaRank (Burges 2010) orders them by whether they lie in the next order. A
-second, pointwise model says how probable it is that an item is bought within the horizon, calibrated later.
+last purchases, what those who walked the same path bought, what sells. LambdaRank (Burges 2010) orders them
+by whether they lie in the next order. A second, pointwise model says how probable it is that an item is
+bought within the horizon, calibrated later.
 """
 
 import json
@@ -17,6 +18,7 @@ import pandas as pd
 
 from models._calibration import Calibration
 from models._candidates import FEATURES, SOURCES, Amounts, Candidates, Generators, matrix
+from models._path_source import AskedPaths
 from models._ranker import Moment as Moment
 from models._ranker import NextPurchaseConfig as NextPurchaseConfig
 from models._ranker import RankingData as RankingData
@@ -26,6 +28,7 @@ from models.base import Floats, Ranking, Reason, Shopper
 from models.basket import Basket, latest
 from models.catalogue import Catalogue
 from models.frequency import personal_reason
+from models.paths import Paths
 from models.popularity import popular_reason
 from models.sequence import SequenceModel
 from nextbest.errors import ArtifactError, NotReady
@@ -204,6 +207,9 @@ class _Because:
     def _from_shop(self, place: int) -> Reason:
         shelf, row = self.generators.shelf, self.found.rows[place]
         category = str(shelf.catalogue.categories[row])
+        walked = self.found.asked.get(Paths.kind)
+        if isinstance(walked, AskedPaths) and (reason := walked.reason(int(row))) is not None:
+            return reason
         if shelf.trend[row] >= RISING:
             return popular_reason("trending_in", category)
         recent = latest(self.shopper, 1)

@@ -43,6 +43,8 @@ CONTACT_COLUMNS = (
 # --- event names (Segment's e-commerce and messaging specs in snake_case)
 ORDER_COMPLETED = "order_completed"
 ORDER_REFUNDED = "order_refunded"
+PURCHASES = (ORDER_COMPLETED, ORDER_REFUNDED)
+"""Every other event is a step: what a contact does, or is sent, between purchases."""
 
 # --- decayed counters in a contact's row: {counter}_{half-life}d and {counter}_total
 HALF_LIVES = (7, 30, 90, 365)
@@ -103,7 +105,12 @@ CHANNEL_COLUMNS = (
     "channel_opened_90d", "channel_opened_total", "channel_clicked_90d", "channel_clicked_total",
     "channel_last_sent", "channel_last_response",
 )  # fmt: skip
-ARRAY_COLUMNS = (*RECENT_COLUMNS, *VIEWED_COLUMNS, *REPEAT_COLUMNS, *CATEGORY_COLUMNS, *CHANNEL_COLUMNS)
+STEPS = 20
+STEP_COLUMNS = ("step_names", "step_categories", "step_times")
+"""Steps: event, the item's category or "", when. Newest first, then by event and category; once a moment."""
+ARRAY_COLUMNS = (
+    *RECENT_COLUMNS, *VIEWED_COLUMNS, *REPEAT_COLUMNS, *CATEGORY_COLUMNS, *CHANNEL_COLUMNS, *STEP_COLUMNS,
+)  # fmt: skip
 
 AS_OF = "as_of"
 """Position in the event log up to which a row has counted the events (0: the lake alone)."""

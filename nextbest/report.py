@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -86,3 +86,29 @@ def _cells(rule: Mapping[Any, Any], titles: Mapping[str, str]) -> tuple[str, ...
 
 def _day(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d}"
+
+
+@app.command()
+def paths(
+    category: Annotated[
+        str | None, typer.Option(help="Only orders of this category and those below it.")
+    ] = None,
+    least: Annotated[int, typer.Option(help="Paths that must have walked a sequence of steps.", min=1)] = 20,
+    by: Annotated[
+        Literal["lift", "conversion"], typer.Option(help="What the tables are sorted by.")
+    ] = "lift",
+    top: Annotated[int, typer.Option(help="Rows of each table at most.", min=1)] = 15,
+    home: Home = None,
+    now: Now = None,
+    as_json: Json = False,
+) -> None:
+    """Which steps between orders lead to one: support, conversion, lift over the base rate."""
+    from nextbest import _paths_report as shown
+    from nextbest.cli import door, read_settings
+
+    with door() as progress:
+        report = shown.paths_report(read_settings(home, now), category, least, by, top, progress)
+    if as_json:
+        screen.show_json(report)
+    else:
+        shown.show_paths(report)

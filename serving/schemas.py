@@ -18,7 +18,7 @@ Placement = Literal["home", "product", "cart", "email", "buy_again", "trending"]
 Show = Literal["both", "complements", "alternatives"]
 Role = Literal["complement", "alternative"]
 ReasonKind = Literal[
-    "bought_together", "due", "bought_before", "similar_to", "because_you_viewed", "trending_in",
+    "bought_together", "due", "bought_before", "similar_to", "because_you_viewed", "walked", "trending_in",
     "popular_in", "popular", "new",
 ]  # fmt: skip
 REASON_KEYS: dict[ReasonKind, tuple[str, ...]] = {
@@ -27,6 +27,7 @@ REASON_KEYS: dict[ReasonKind, tuple[str, ...]] = {
     "bought_before": ("times", "last_days_ago"),
     "similar_to": ("item_id", "category", "price_ratio"),
     "because_you_viewed": ("item_id",),
+    "walked": ("path", "share", "lift"),
     "trending_in": ("category", "ratio"),
     "popular_in": ("category",),
     "popular": (),

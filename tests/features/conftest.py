@@ -16,6 +16,7 @@ from features.lists import lists_at
 from features.pairs import category_rows, item_rows
 from features.points import Rules
 from features.state import LISTS_AT, ContactState
+from features.steps import step_rows
 from nextbest.columns import EVENT_COLUMNS, IDENTITY_COLUMNS, ITEM_COLUMNS
 from nextbest.settings import Settings
 
@@ -92,6 +93,7 @@ def states(ready: Callable[..., Any], rules: Rules) -> Callable[..., dict[str, C
             "contact_item": item_rows(prepared, reference),
             "contact_category": category_rows(prepared, reference),
             "contact_channel": channel_rows(prepared, reference),
+            "contact_step": step_rows(prepared),
         }
         arrays = lists_at(backend, tables, list(latest), at)
         return {

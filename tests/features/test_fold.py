@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from features.fold import fold
 from features.points import Rules
 from features.state import NAME_ARRAYS, ContactState, ContactView
-from nextbest.columns import ARRAY_COLUMNS, CHANNEL_COLUMNS, COUNTER_COLUMNS, TIME_COLUMNS
+from nextbest.columns import (
+    ARRAY_COLUMNS,
+    CHANNEL_COLUMNS,
+    COUNTER_COLUMNS,
+    STEP_COLUMNS,
+    STEPS,
+    TIME_COLUMNS,
+)
 
 PATHS = {
     "milk": "food/dairy/fresh",
@@ -78,8 +85,10 @@ def same(ours: ContactView, batch: ContactView, weight: float) -> None:
     assert ours.channels.keys() == batch.channels.keys()
     for channel, values in batch.channels.items():
         assert ours.channels[channel] == pytest.approx(values, rel=1e-9, abs=1e-9, nan_ok=True)
+    for column in STEP_COLUMNS:
+        assert list(getattr(ours, column)) == list(getattr(batch, column)), column
     names = ""
-    for column in (c for c in ARRAY_COLUMNS if c not in CHANNEL_COLUMNS):
+    for column in (c for c in ARRAY_COLUMNS if c not in (*CHANNEL_COLUMNS, *STEP_COLUMNS)):
         if column in NAME_ARRAYS:
             names = column
             assert sorted(getattr(ours, column)) == sorted(getattr(batch, column)), column
@@ -162,6 +171,30 @@ def test_recent_items_stay_exact_when_cut(event: Any, rules: Rules, now: Any) ->
         one_by_one = fold(one_by_one, [row], rules)
     view = one_by_one.at(now.timestamp())
     assert list(view.recent_items) == list(all_at_once.recent_items) == [f"i{i:03}" for i in range(100)]
+
+
+def test_steps_stay_exact_when_cut_and_are_held_once_a_moment(
+    event: Any, states: Any, rules: Rules, now: Any
+) -> None:
+    taken = [
+        event("product_viewed", i / 7, contact_id="a", item_id=("milk", "bag")[i % 2]) for i in range(30)
+    ]
+    taken += [event("product_viewed", i / 7, contact_id="a", item_id="milk") for i in range(30)]
+    taken += [
+        event("order_completed", 0.0, contact_id="a", item_id="soap", order_id="o"),
+        event("wished", contact_id="a"),
+    ]
+    one_by_one = ContactState.empty("a")
+    for row in sorted(taken, key=lambda row: str(row["timestamp"])[::-1]):
+        one_by_one = fold(one_by_one, [row], rules, PATHS)
+    ours, batch = one_by_one.at(now.timestamp()), states(taken)["a"].at(now.timestamp())
+    for column in STEP_COLUMNS:
+        assert list(getattr(ours, column)) == list(getattr(batch, column)), column
+    assert len(ours.step_names) == STEPS
+    assert (ours.step_names[:3], ours.step_categories[:3]) == (
+        ["product_viewed", "wished", "product_viewed"],
+        ["food/dairy", "", ""],
+    )
 
 
 def test_nothing_folded_is_nothing_known(rules: Rules) -> None:

@@ -48,11 +48,14 @@ def history(event: Callable[..., Any]) -> list[Any]:
         buy(90, "annelise", "2", "milk"),
         buy(60, "annelise", "3", "soap"), buy(50, "bob", "4", "milk", price=None), buy(20, "bob", "5", "bag"),
         buy(10, None, "6", "butter", anonymous_id="visitor"),
+        event("products_searched", 11, anonymous_id="visitor"),
         event("message_sent", 45, contact_id="annelise", channel="email"),
         event("message_opened", 44, contact_id="annelise", channel="email"),
         event("message_sent", 3, contact_id="annelise", channel="sms"),
         event("product_viewed", 5, contact_id="annelise", item_id="butter", url="https://shop.org/pricing"),
         event("product_viewed", 1, contact_id="cid", item_id="butter"),
+        event("product_added", 46, contact_id="annelise", item_id="milk"),
+        event("products_searched", 39, contact_id="annelise"),
         event("order_refunded", 2, contact_id="bob", order_id="5", item_id="bag", price=2.0),
     ]  # fmt: skip
 
@@ -255,7 +258,11 @@ def test_an_acknowledged_event_is_in_the_next_answer(fresh: Any, event: Any, now
     assert "food/dairy" in ann.category_names
     assert (new.known, list(new.viewed_items)) == (False, ["milk"])
     assert (bob.features["pages_total"], bob.times["first_seen"]) == (1, now.timestamp() - 700 * 86_400)
-    assert list(live.visitors(["visitor-2"], now.timestamp())[0].viewed_items) == ["soap"]
+    (visitor,) = live.visitors(["visitor-2"], now.timestamp())
+    assert list(visitor.viewed_items) == ["soap"]
+    for view, category in ((new, "food/dairy"), (visitor, "home/bath")):
+        assert (view.step_names, view.step_categories) == (["product_viewed"], [category])
+    assert bob.step_names == ["page_viewed"]
 
 
 def test_a_build_between_changes_no_answer(fresh: Any, event: Any, now: datetime) -> None:
@@ -325,6 +332,7 @@ def test_linked_visits_are_the_contacts_from_the_next_build(fresh: Any, now: dat
     build(settings, now)
     (cid,) = LiveContacts.open(settings).get(["cid"], now.timestamp())
     assert (cid.features["orders_total"], list(cid.recent_items)) == (1, ["butter"])
+    assert list(cid.step_names) == ["product_viewed", "products_searched"]
 
 
 def test_an_erased_contact_is_nowhere(fresh: Any, now: datetime) -> None:

@@ -37,9 +37,12 @@ def make_catalogue():
 
 @pytest.fixture(scope="session")
 def make_shopper():
-    """Make a shopper of {item_id: days ago, the latest first}; categories as (name, weight)."""
+    """Make a shopper of {item_id: days ago, the latest first}; categories as (name, weight).
 
-    def make(bought=None, viewed=(), categories=(), contact_id="c", features=None, now=NOW):
+    steps: (event, category, days ago), the latest first.
+    """
+
+    def make(bought=None, viewed=(), categories=(), contact_id="c", features=None, now=NOW, steps=()):
         bought = {item: np.sort(np.array(ago, dtype=float)) for item, ago in (bought or {}).items()}
 
         def decayed(days):
@@ -63,6 +66,9 @@ def make_shopper():
             repeat_last=np.array([now - bought[item][0] * DAY for item in own]),
             category_names=[name for name, _ in categories],
             category_90d=np.array([weight for _, weight in categories], dtype=float),
+            step_names=[name for name, _, _ in steps],
+            step_categories=[category for _, category, _ in steps],
+            step_times=np.array([now - ago * DAY for _, _, ago in steps], dtype=float),
         )
 
     return make

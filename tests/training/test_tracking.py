@@ -108,7 +108,7 @@ assert {str(t) for t in signature.outputs.input_types()} == {"DataType.double", 
 def test_a_recommender_carries_its_catalogue(registry):
     import numpy as np
 
-    from models._pyfunc import _load_pyfunc, shopper_text
+    from models._pyfunc import NUMBERS, TEXTS, _load_pyfunc, shopper_text
     from models.catalogue import Catalogue
     from nextbest.columns import ITEM_STATISTICS
 
@@ -122,9 +122,7 @@ def test_a_recommender_carries_its_catalogue(registry):
     catalogue = Catalogue.from_frame(items, 5.0)
     from types import SimpleNamespace
 
-    blocks = {name: [] for name in ("recent_items", "viewed_items", "repeat_items", "category_names")}
-    numbers = ("recent_times", "viewed_times", "repeat_30d", "repeat_90d", "repeat_365d", "repeat_count")
-    blocks |= {name: np.empty(0) for name in (*numbers, "repeat_first", "repeat_last", "category_90d")}
+    blocks = {name: [] for name in TEXTS} | {name: np.empty(0) for name in NUMBERS}
     shopper = SimpleNamespace(contact_id="c", now=5.0, features={}, **blocks)
     asked = pd.DataFrame({"shopper": [shopper_text(shopper)]})
     from models._pyfunc import predict

@@ -1,6 +1,7 @@
 """Next purchase: rank the items of the next order on weekly moments, measure it on the last."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
@@ -11,12 +12,14 @@ import pandas as pd
 
 from models._pyfunc import predict, shopper_text
 from models._sources import Source
+from models._walks import Steps
 from models.base import Floats
 from models.basket import Basket, BasketConfig, Baskets
 from models.catalogue import Catalogue
 from models.frequency import Frequency
 from models.neighbours import Neighbours, NeighboursConfig
 from models.next_purchase import Moment, NextPurchase, NextPurchaseConfig, RankingData
+from models.paths import Paths, PathsConfig
 from models.popularity import Popularity
 from models.sequence import SequenceConfig, SequenceModel
 from nextbest.errors import NotReady
@@ -26,6 +29,7 @@ from training._numbers import whole
 from training._options import configured, described
 from training._purchases import bought_by, purchases
 from training._snapshots import split_of
+from training._walked import walked
 from training.base import Context, Evaluation
 from training.metrics import expected_calibration_error, hit_rate_at_k, ndcg_at_k, recall_at_k
 from training.split import TemporalSplit
@@ -60,6 +64,8 @@ class NextPurchaseData:
 
     split: TemporalSplit
     lines: pd.DataFrame
+    steps: Steps | None
+    """What contacts did between purchases; None: nothing."""
     contacts: Sequence[str]
     """Whom the moments show: all, or a sample."""
     horizon: timedelta
@@ -94,9 +100,10 @@ class NextPurchaseJob:
     description: ClassVar[str] = (
         "Ranks items for a contact by whether they lie in the next order, out of the whole catalogue, and "
         "gives the probability that each is bought within the horizon. Boosted trees over what was bought "
-        "before, decayed, a transformer over the purchases, association rules and what sells. Measured on "
-        "the first order after the cut of contacts who had ordered before; anyone new is shown what sells. "
-        "What was bought because it was recommended is not told apart from what would have been anyway."
+        "before, decayed, a transformer over the purchases, association rules, paths, what sells. Measured "
+        "on the first order after the cut of contacts who had ordered before; anyone new is shown what "
+        "sells. What was bought because it was recommended is not told apart from what would have been "
+        "anyway."
     )
     options: ClassVar[Mapping[str, str]] = {
         "cut": "where the hold-out begins, YYYY-MM-DD (its last days)",
@@ -132,7 +139,16 @@ class NextPurchaseJob:
             )
         some = some_contacts(context, split.cut, whole(context, "contacts", SHOPPERS // count))
         return NextPurchaseData(
-            split, lines, some, horizon, cuts, later, sooner, holdout, np.array(units, dtype=np.int64)
+            split,
+            lines,
+            _steps(context, split.end),
+            some,
+            horizon,
+            cuts,
+            later,
+            sooner,
+            holdout,
+            np.array(units, dtype=np.int64),
         )
 
     def fit(self, data: NextPurchaseData, context: Context) -> NextPurchase:
@@ -152,7 +168,7 @@ class NextPurchaseJob:
                 if sequence_then is None
                 else sequence_then.relearned(all_of_it, context.seed, context.progress),
                 _basket(all_of_it, context),
-                _sources(all_of_it, context),
+                _sources(all_of_it, data.steps, data.split.cut, context),
             ),
             config,
             context.seed,
@@ -167,7 +183,7 @@ class NextPurchaseJob:
             yield self._moment(data, cut, context, cut in passed)
 
     def _moment(self, data: NextPurchaseData, at: datetime, context: Context, passed: bool) -> Moment:
-        sources = _sources(bought_by(data.lines, at), context)
+        sources = _sources(bought_by(data.lines, at), data.steps, at, context)
         return moment(
             context, data.lines, at, data.split.cut, data.horizon, data.contacts, passed, data.sooner, sources
         )
@@ -290,13 +306,24 @@ def _basket(lines: pd.DataFrame, context: Context) -> Basket | None:
         return None
 
 
-def _sources(lines: pd.DataFrame, context: Context) -> list[Source]:
-    """Learn the further sources, those that the lines suffice for: quick enough to do at every moment."""
-    config = configured(NeighboursConfig, context.options, list(NEIGHBOURS))
+def _steps(context: Context, until: datetime) -> Steps | None:
+    config = PathsConfig()
     try:
-        return [Neighbours.learn(lines, config, context.seed)]
+        return Steps.of(walked(context.settings, until), config.idle_days, config.ignored)
     except NotReady:
-        return []
+        return None
+
+
+def _sources(lines: pd.DataFrame, steps: Steps | None, at: datetime, context: Context) -> list[Source]:
+    """Learn the further sources, those that there is enough for: quick enough to do at every moment."""
+    config = configured(NeighboursConfig, context.options, list(NEIGHBOURS))
+    found: list[Source] = []
+    with suppress(NotReady):
+        found.append(Neighbours.learn(lines, config, context.seed))
+    if steps is not None:
+        with suppress(NotReady):
+            found.append(Paths.counted(steps, PathsConfig(), at.timestamp()))
+    return found
 
 
 def _by_orders(model: NextPurchase, data: NextPurchaseData) -> pd.DataFrame:

@@ -14,10 +14,12 @@ from nextbest.columns import CONTACT_FEATURES, ITEM_STATISTICS
 NOW = 1_700_000_000.0
 DAY = 86_400.0
 CHANNELS = ("email", "sms", "web_push")
-TEXTS = ("recent_items", "viewed_items", "repeat_items", "category_names")
+TEXTS = (
+    "recent_items", "viewed_items", "repeat_items", "category_names", "step_names", "step_categories",
+)  # fmt: skip
 NUMBERS = (
     "recent_times", "viewed_times", "repeat_30d", "repeat_90d", "repeat_365d", "repeat_count", "repeat_first",
-    "repeat_last", "category_90d",
+    "repeat_last", "category_90d", "step_times",
 )  # fmt: skip
 
 
@@ -103,8 +105,8 @@ class World:
         frame["first_sold"], frame["last_sold"] = NOW - 400 * DAY, NOW - DAY
         return Catalogue.from_frame(frame, NOW)
 
-    def shopper(self, bought=(), viewed=(), contact_id="c"):
-        """Someone who bought these items, newest first, a day apart."""
+    def shopper(self, bought=(), viewed=(), contact_id="c", steps=()):
+        """Someone who bought these items, newest first, a day apart, and took these steps since."""
         bought, viewed = list(bought), list(viewed)
         times = NOW - DAY * np.arange(1.0, len(bought) + 1)
         own = list(dict.fromkeys(bought))
@@ -113,6 +115,8 @@ class World:
         blocks = dict.fromkeys(TEXTS, ()) | {name: np.empty(0) for name in NUMBERS}
         blocks |= {"recent_items": bought, "recent_times": times}
         blocks |= {"viewed_items": viewed, "viewed_times": NOW - 60.0 * np.arange(1.0, len(viewed) + 1)}
+        blocks |= {"step_names": [name for name, _ in steps], "step_categories": [c for _, c in steps]}
+        blocks |= {"step_times": NOW - 60.0 * np.arange(1.0, len(steps) + 1)}
         blocks |= {"category_names": categories, "category_90d": np.arange(len(categories), 0, -1.0)}
         falling = np.arange(len(own), 0, -1.0)
         first = np.array([times[len(bought) - 1 - bought[::-1].index(item)] for item in own])
