@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmarks import _report as report
-from benchmarks.next_basket import CUTS, NOW
+from benchmarks.next_basket import CUT, JOURNEY, NOW
 from features.build import build
 from features.events.ingest import ingest
 from features.items import items_at
@@ -48,7 +48,7 @@ class Question:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = report.options((__doc__ or "").splitlines()[0], f"one of {', '.join(CUTS)}")
+    parser = report.options((__doc__ or "").splitlines()[0], JOURNEY)
     parser.add_argument("--home", type=Path, help="a state folder with the data ingested and features built")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, screen.progress() as progress:
@@ -56,7 +56,7 @@ def main() -> None:
         if asked.home is None:
             ingest(settings, asked.data, now=NOW, progress=progress)
             build(settings, NOW, progress=progress)
-        rows, facts = measured(settings, CUTS[asked.data], asked.seed, progress)
+        rows, facts = measured(settings, CUT, asked.seed, progress)
     report.show(rows, COLUMNS)
     print(f"\n{facts['contacts']} contacts, {facts['held_out']} products held out")
     ours = rows.pop("described by attributes")
@@ -109,7 +109,7 @@ def _only_new(catalogue: Catalogue, cold: list[str]) -> Catalogue:
 def _scores(model: SequenceModel, question: Question) -> list[Floats]:
     places = [model.number[item] for item in question.cold]
     found = (model.scores(past) for past in question.pasts)
-    return [np.zeros(len(places)) if s is None else s[places].astype(np.float64) for s in found]
+    return [np.zeros(len(places)) if s is None else np.float64(s[places]) for s in found]
 
 
 def _by_category(catalogue: Catalogue, question: Question) -> list[Floats]:

@@ -71,6 +71,7 @@ class Generators:
         amounts: Amounts,
         sources: Sequence[Source] = (),
     ) -> None:
+        sequence = None if sequence is None else sequence.extended(catalogue)
         self.catalogue, self.sequence, self.basket, self.amounts = catalogue, sequence, basket, amounts
         self.shelf = shelf_of(catalogue)
         self._sources = {source.kind: source.tied(self.shelf) for source in sources}

@@ -27,6 +27,8 @@ Floats32 = npt.NDArray[np.float32]
 Weights = Mapping[str, Floats32]
 MOST_CHECKED = 0.3
 """Share of the contacts with two orders or more that may be kept for early stopping."""
+NEW_DAYS = 30.0
+"""Days after its first sale that an item is surely new."""
 MOST_COLD = 2_000
 """Items nobody bought that are described at most: every request compares itself with each."""
 AUTO = -1
@@ -310,12 +312,17 @@ def vocabulary(data: pd.DataFrame, config: SequenceConfig) -> list[str]:
 
 
 def newest(catalogue: Catalogue, known: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
-    """Return up to `most` rows that are not `known` and may be sold: those never sold, then the latest."""
+    """Return up to `most` rows that are not `known` and may be sold, the newest first.
+
+    Those first sold within NEW_DAYS lead, the latest first; then come those never sold, which may as well be
+    old; then the rest.
+    """
     out = ~catalogue.in_stock | catalogue.hidden
     out[known] = True
     rows = np.flatnonzero(~out)
-    first = np.nan_to_num(catalogue.statistics["first_sold"][rows], nan=np.inf)
-    return np.asarray(rows[np.lexsort((catalogue.item_ids[rows].astype(str), -first))][:most], dtype=np.int64)
+    days = (catalogue.now - catalogue.statistics["first_sold"][rows]) / 86_400.0
+    age = np.where(np.isnan(days), NEW_DAYS, days)
+    return np.asarray(rows[np.lexsort((catalogue.item_ids[rows].astype(str), age))][:most], dtype=np.int64)
 
 
 def top(scores: npt.NDArray[np.floating[Any]], k: int) -> npt.NDArray[np.int64]:
