@@ -9,10 +9,11 @@ import numpy.typing as npt
 
 from models._candidates import FEATURES, Amounts, Generators, matrix
 from models._shelf import Rows
-from models._sources import Source
+from models._sources import Source, columns_of
 from models.base import Floats, Shopper
 from models.basket import Basket
 from models.catalogue import Catalogue
+from models.paths import Paths
 from models.sequence import SequenceModel
 from nextbest.errors import BadInput
 from nextbest.progress import Progress
@@ -197,6 +198,11 @@ def _joined(parts: Sequence[_Part]) -> Sample:
     return Sample(np.concatenate(features), labels, groups)
 
 
+UNSTEADY = [float(name not in columns_of(Paths)) for name in FEATURES]
+"""Weight of each feature in the probability: none for paths. Campaigns come at dates, so who is on a path
+differs from one moment to the next, and with it the level (docs/decisions.md)."""
+
+
 def boost(rows: Sample, config: NextPurchaseConfig, seed: int, objective: str, rounds: int) -> lgb.Booster:
     """Train small, strongly regularised trees: on all candidates large ones learn the shoppers by heart."""
     ranks = objective == "lambdarank"
@@ -205,7 +211,7 @@ def boost(rows: Sample, config: NextPurchaseConfig, seed: int, objective: str, r
         "min_data_in_leaf": int(np.clip(len(rows.labels) // 200, 3, config.least_rows)),
         "lambda_l2": config.l2, "feature_fraction": 0.5, "bagging_fraction": 0.7, "bagging_freq": 1,
         "num_threads": 1, "verbose": -1, "seed": seed, "deterministic": True, "force_row_wise": True,
-        **({"lambdarank_truncation_level": 10} if ranks else {}),
+        **({"lambdarank_truncation_level": 10} if ranks else {"feature_contri": UNSTEADY}),
     }  # fmt: skip
     data = lgb.Dataset(
         rows.features, rows.labels, group=rows.groups if ranks else None, feature_name=list(FEATURES)
