@@ -1,6 +1,7 @@
 """Next purchase: rank the items of the next order on weekly moments, measure it on the last."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
@@ -14,6 +15,7 @@ from models._sources import Source
 from models.base import Floats
 from models.basket import Basket, BasketConfig, Baskets
 from models.catalogue import Catalogue
+from models.following import Following
 from models.frequency import Frequency
 from models.neighbours import Neighbours, NeighboursConfig
 from models.next_purchase import Moment, NextPurchase, NextPurchaseConfig, RankingData
@@ -293,10 +295,11 @@ def _basket(lines: pd.DataFrame, context: Context) -> Basket | None:
 def _sources(lines: pd.DataFrame, context: Context) -> list[Source]:
     """Learn the further sources, those that the lines suffice for: quick enough to do at every moment."""
     config = configured(NeighboursConfig, context.options, list(NEIGHBOURS))
-    try:
-        return [Neighbours.learn(lines, config, context.seed)]
-    except NotReady:
-        return []
+    learned = list[Source]()
+    for learn in (lambda: Neighbours.learn(lines, config, context.seed), lambda: Following.learn(lines)):
+        with suppress(NotReady):
+            learned.append(learn())
+    return learned
 
 
 def _by_orders(model: NextPurchase, data: NextPurchaseData) -> pd.DataFrame:
