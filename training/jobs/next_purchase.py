@@ -33,7 +33,7 @@ from training.metrics import expected_calibration_error, hit_rate_at_k, ndcg_at_
 from training.split import TemporalSplit
 
 EVERY_DAYS, MOMENTS, LEAST_MOMENTS, HOLDOUT_CONTACTS = 7, 12, 3, 20_000
-SHOPPERS = 30_000
+SHOPPERS = 45_000
 """Shoppers learned from over all moments: more contacts mean fewer moments, then a sample of them."""
 MOST_PASSED = 4
 """Moments that the probability is learned from: the latest whose horizon is over."""
