@@ -13,6 +13,7 @@ from models._sources import Asked, Source, columns_of
 from models.base import Floats, Shopper
 from models.basket import Basket, Neighbours, latest
 from models.catalogue import Catalogue
+from models.following import Following
 from models.neighbours import Neighbours as Alike
 from models.paths import Paths
 from models.popularity import best_in_categories, category_weights
@@ -139,7 +140,7 @@ def _spread(rows: Rows, at: Rows, values: npt.NDArray[Any], otherwise: float) ->
     return out
 
 
-SOURCES: tuple[type[Source], ...] = (Alike, Paths)
+SOURCES: tuple[type[Source], ...] = (Alike, Following, Paths)
 """The further sources there are; any of them may be missing."""
 FEATURES = (
     "repeat_30d", "repeat_90d", "repeat_365d", "repeat_count",

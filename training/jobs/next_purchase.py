@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from models._walks import Steps
 from models.base import Floats
 from models.basket import Basket, BasketConfig, Baskets
 from models.catalogue import Catalogue
+from models.following import Following
 from models.frequency import Frequency
 from models.neighbours import Neighbours, NeighboursConfig
 from models.next_purchase import Moment, NextPurchase, NextPurchaseConfig, RankingData
@@ -35,10 +37,12 @@ from training.metrics import expected_calibration_error, hit_rate_at_k, ndcg_at_
 from training.split import TemporalSplit
 
 EVERY_DAYS, MOMENTS, LEAST_MOMENTS, HOLDOUT_CONTACTS = 7, 12, 3, 20_000
-SHOPPERS = 30_000
+SHOPPERS = 45_000
 """Shoppers learned from over all moments: more contacts mean fewer moments, then a sample of them."""
 MOST_PASSED = 4
 """Moments that the probability is learned from: the latest whose horizon is over."""
+SEQUENCE_EPOCHS, SEQUENCE_RATE = 8, 0.003
+"""The sequence is one source among many here: a short fit, with larger steps."""
 SEQUENCE = {
     "width": "numbers an item is described by in the sequence model",
     "blocks": "its transformer blocks",
@@ -166,7 +170,9 @@ class NextPurchaseJob:
                 basket_then,
                 None
                 if sequence_then is None
-                else sequence_then.relearned(all_of_it, context.seed, context.progress),
+                else sequence_then.relearned(
+                    all_of_it, context.seed, context.progress, _checkpoint(context, "all")
+                ),
                 _basket(all_of_it, context),
                 _sources(all_of_it, data.steps, data.split.cut, context),
             ),
@@ -284,12 +290,20 @@ def _moments(
 
 
 def _sequence(lines: pd.DataFrame, context: Context) -> SequenceModel | None:
-    config = configured(SequenceConfig, context.options, list(SEQUENCE))
+    told = {"epochs": str(SEQUENCE_EPOCHS), **context.options}
+    config = configured(SequenceConfig, told, list(SEQUENCE), learning_rate=SEQUENCE_RATE)
     try:
-        return SequenceModel.learn(lines, config, context.seed, context.progress)
+        return SequenceModel.learn(
+            lines, config, context.seed, context.progress, _checkpoint(context, "before")
+        )
     except NotReady as error:
         context.progress(f"next-purchase without sequences: {error}", 0, 0)
         return None
+
+
+def _checkpoint(context: Context, part: str) -> Path:
+    """Return where a fit that was killed goes on from."""
+    return context.settings.home.resolve() / "checkpoints" / f"next-purchase-{part}.safetensors"
 
 
 def _basket(lines: pd.DataFrame, context: Context) -> Basket | None:
@@ -317,13 +331,14 @@ def _steps(context: Context, until: datetime) -> Steps | None:
 def _sources(lines: pd.DataFrame, steps: Steps | None, at: datetime, context: Context) -> list[Source]:
     """Learn the further sources, those that there is enough for: quick enough to do at every moment."""
     config = configured(NeighboursConfig, context.options, list(NEIGHBOURS))
-    found: list[Source] = []
-    with suppress(NotReady):
-        found.append(Neighbours.learn(lines, config, context.seed))
+    learned = list[Source]()
+    for learn in (lambda: Neighbours.learn(lines, config, context.seed), lambda: Following.learn(lines)):
+        with suppress(NotReady):
+            learned.append(learn())
     if steps is not None:
         with suppress(NotReady):
-            found.append(Paths.counted(steps, PathsConfig(), at.timestamp()))
-    return found
+            learned.append(Paths.counted(steps, PathsConfig(), at.timestamp()))
+    return learned
 
 
 def _by_orders(model: NextPurchase, data: NextPurchaseData) -> pd.DataFrame:
