@@ -109,7 +109,7 @@ def _only_new(catalogue: Catalogue, cold: list[str]) -> Catalogue:
 def _scores(model: SequenceModel, question: Question) -> list[Floats]:
     places = [model.number[item] for item in question.cold]
     found = (model.scores(past) for past in question.pasts)
-    return [np.zeros(len(places)) if s is None else np.float64(s[places]) for s in found]
+    return [np.asarray(np.zeros(len(places)) if s is None else s[places], np.float64) for s in found]
 
 
 def _by_category(catalogue: Catalogue, question: Question) -> list[Floats]:
@@ -118,7 +118,7 @@ def _by_category(catalogue: Catalogue, question: Question) -> list[Floats]:
 
     def share(names: npt.NDArray[np.object_], past: list[str]) -> Floats:
         count = pd.Series(names[[catalogue.index[item] for item in past]]).value_counts()
-        return pd.Series(names[rows]).map(count).fillna(0.0).to_numpy(np.float64)
+        return np.asarray(pd.Series(names[rows]).map(count).fillna(0.0), dtype=np.float64)
 
     return [
         share(catalogue.paths, past) + 1e-4 * share(catalogue.categories, past) for past in question.pasts

@@ -119,6 +119,17 @@ def scatter(
     return figure
 
 
+def curve(values: Sequence[float], title: str, x_label: str, y_label: str) -> Figure:
+    """Draw a figure epoch by epoch, the best one marked."""
+    figure, axes = _canvas(title, x_label, y_label)
+    epochs, heights = np.arange(1, len(values) + 1), np.asarray(values, dtype=np.float64)
+    best = int(heights.argmax())
+    axes.plot(epochs, heights, color=COLOURS[0], marker="o", markersize=3)
+    axes.plot(epochs[best], heights[best], color=COLOURS[5], marker="o", label=f"best: {epochs[best]}")
+    axes.legend(frameon=False, loc="lower right")
+    return figure
+
+
 def _canvas(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=SIZE, dpi=120, layout="constrained")
     FigureCanvasAgg(figure)

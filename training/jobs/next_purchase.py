@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from models._candidates import SOURCES
 from models._pyfunc import predict, shopper_text
 from models._sources import Source
 from models._walks import Steps
@@ -24,7 +25,7 @@ from models.next_purchase import Moment, NextPurchase, NextPurchaseConfig, Ranki
 from models.paths import Paths, PathsConfig
 from models.popularity import Popularity
 from models.sequence import SequenceConfig, SequenceModel
-from nextbest.errors import NotReady
+from nextbest.errors import BadInput, NotReady
 from training import plots
 from training._moments import Answers, K, moment, some_contacts
 from training._numbers import whole
@@ -41,6 +42,8 @@ SHOPPERS = 45_000
 """Shoppers learned from over all moments: more contacts mean fewer moments, then a sample of them."""
 MOST_PASSED = 4
 """Moments that the probability is learned from: the latest whose horizon is over."""
+PARTS = ("sequence", "basket", *(source.kind for source in SOURCES))
+"""The sources of candidates that learn."""
 SEQUENCE_EPOCHS, SEQUENCE_RATE = 8, 0.003
 """The sequence is one source among many here: a short fit, with larger steps."""
 SEQUENCE = {
@@ -115,6 +118,7 @@ class NextPurchaseJob:
         "moments": f"moments learned from at most ({MOMENTS}, fewer where there are many contacts)",
         "contacts": f"contacts a moment, a sample where there are more ({SHOPPERS} over all moments)",
         **described(NeighboursConfig, NEIGHBOURS),
+        "without": f"sources left out, to see what each brings ({', '.join(PARTS)}; parted by commas)",
         **described(SequenceConfig, SEQUENCE),
         **described(NextPurchaseConfig, RANKER),
         **described(BasketConfig, BASKET),
@@ -221,7 +225,11 @@ class NextPurchaseJob:
         """Draw calibration, what the ranker rests on, and the figure by how much is known of a contact."""
         answers, weight, table = data.answers(model), model.importance(), _by_orders(model, data)
         title = f"Bought within {data.horizon.days} days, the {K} items ranked first"
-        return {
+        curve = model.sequence.curve if model.sequence is not None else ()
+        drawn = (
+            {"learning_curve.png": plots.curve(curve, "Sequence model", "epoch", "NDCG@20")} if curve else {}
+        )
+        return drawn | {
             "calibration.png": plots.calibration(answers.bought, answers.probabilities, title),
             "importance.png": plots.importance(weight["feature"].tolist(), weight["gain"].to_numpy()),
             "by_orders.png": plots.bars(
@@ -289,7 +297,16 @@ def _moments(
     return sorted(cut for cut in cuts if cut >= earliest)
 
 
+def _left_out(context: Context) -> set[str]:
+    chosen = {part for part in context.options.get("without", "").split(",") if part}
+    if unknown := chosen - {*PARTS}:
+        raise BadInput(f"without is {', '.join(sorted(unknown))!r}; known: {', '.join(PARTS)}")
+    return chosen
+
+
 def _sequence(lines: pd.DataFrame, context: Context) -> SequenceModel | None:
+    if "sequence" in _left_out(context):
+        return None
     told = {"epochs": str(SEQUENCE_EPOCHS), **context.options}
     config = configured(SequenceConfig, told, list(SEQUENCE), learning_rate=SEQUENCE_RATE)
     try:
@@ -307,6 +324,8 @@ def _checkpoint(context: Context, part: str) -> Path:
 
 
 def _basket(lines: pd.DataFrame, context: Context) -> Basket | None:
+    if "basket" in _left_out(context):
+        return None
     config = configured(BasketConfig, context.options, list(BASKET), length=2)
     try:
         return Basket.learn(
@@ -338,7 +357,7 @@ def _sources(lines: pd.DataFrame, steps: Steps | None, at: datetime, context: Co
     if steps is not None:
         with suppress(NotReady):
             learned.append(Paths.counted(steps, PathsConfig(), at.timestamp()))
-    return learned
+    return [source for source in learned if source.kind not in _left_out(context)]
 
 
 def _by_orders(model: NextPurchase, data: NextPurchaseData) -> pd.DataFrame:
