@@ -32,11 +32,11 @@ def category(item_id: str) -> int:
 
 
 def bought_together(*baskets: str) -> Basket:
-    """Learn rules from baskets written as words, beside sixty others of one item."""
+    """Learn rules from baskets written as words, beside sixty others of one item; chance ones count too."""
     every = [*baskets, *(f"i{n % 12:02d}" for n in range(60))]
     pairs = [(f"o{n}", item) for n, basket in enumerate(every) for item in basket.split()]
     data = Baskets.of([order for order, _ in pairs], [item for _, item in pairs])
-    return Basket.learn(data, BasketConfig(min_baskets=2))
+    return Basket.learn(data, BasketConfig(min_baskets=2, false_discovery=1.0))
 
 
 def visitor(shop: Any, *viewed: str) -> None:

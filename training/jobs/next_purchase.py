@@ -62,7 +62,10 @@ RANKER = {
     "l2": "their regularisation",
 }
 NEIGHBOURS = {"neighbours": "contacts alike that are listened to"}
-BASKET = {"min_baskets": "baskets a rule must be seen in; 0: 10, fewer where there are few baskets"}
+BASKET = {
+    "false_discovery": "share of the rules kept that may be chance",
+    "min_baskets": "baskets a rule must be seen in; 0: 10, fewer where there are few baskets",
+}
 
 
 @dataclass
