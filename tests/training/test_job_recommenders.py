@@ -231,6 +231,7 @@ def test_a_shop_where_nothing_is_bought_twice(tmp_path_factory):
         ("next-purchase", {"epochs": "many"}, "epochs is 'many'; it must be a whole number"),
         ("next-purchase", {"width": "0"}, "width is 0; it must be 1 or more"),
         ("next-purchase", {"every_days": "0"}, "every_days is '0'"),
+        ("next-purchase", {"without": "baskets"}, "without is 'baskets'; known: sequence, basket, "),
         ("basket", {"length": "5"}, "rules have 2 to 4 items"),
         ("basket", {"lift_weight": "x"}, "lift_weight is 'x'; it must be a number"),
     ],
