@@ -37,7 +37,7 @@ from training.base import Context, Evaluation
 from training.metrics import expected_calibration_error, hit_rate_at_k, ndcg_at_k, recall_at_k
 from training.split import TemporalSplit
 
-EVERY_DAYS, MOMENTS, LEAST_MOMENTS, HOLDOUT_CONTACTS = 7, 12, 3, 20_000
+EVERY_DAYS, MOMENTS, LEAST_MOMENTS, HOLDOUT_CONTACTS = 7, 8, 3, 20_000
 SHOPPERS = 45_000
 """Shoppers learned from over all moments: more contacts mean fewer moments, then a sample of them."""
 MOST_PASSED = 4
