@@ -154,7 +154,7 @@ def test_generators_of_the_past_know_nothing_of_what_is_ranked(prepared, monkeyp
     seen = []
     learn = SequenceModel.learn
     monkeypatch.setattr(
-        "training.jobs.next_purchase.SequenceModel.learn",
+        "models.sequence.SequenceModel.learn",
         lambda lines, *rest: seen.append(lines["time"].max()) or learn(lines, *rest),
     )
     job.fit(data, told)

@@ -1,38 +1,42 @@
 """Next purchase: rank the items of the next order on weekly moments, measure it on the last."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models._candidates import SOURCES
 from models._pyfunc import predict, shopper_text
-from models._sources import Source
 from models._walks import Steps
 from models.base import Floats
-from models.basket import Basket, BasketConfig, Baskets
+from models.basket import BasketConfig
 from models.catalogue import Catalogue
-from models.following import Following
 from models.frequency import Frequency
-from models.neighbours import Neighbours, NeighboursConfig
+from models.neighbours import NeighboursConfig
 from models.next_purchase import Moment, NextPurchase, NextPurchaseConfig, RankingData
-from models.paths import Paths, PathsConfig
 from models.popularity import Popularity
-from models.sequence import SequenceConfig, SequenceModel
-from nextbest.errors import BadInput, NotReady
+from models.sequence import SequenceConfig
+from nextbest.errors import NotReady
 from training import plots
+from training._candidate_sources import (
+    BASKET,
+    NEIGHBOURS,
+    PARTS,
+    SEQUENCE,
+    checkpoint,
+    learned_basket,
+    learned_sequence,
+    learned_sources,
+    steps_until,
+)
 from training._moments import Answers, K, moment, some_contacts
 from training._numbers import whole
 from training._options import configured, described
 from training._purchases import bought_by, purchases
 from training._snapshots import split_of
-from training._walked import walked
 from training.base import Context, Evaluation
 from training.metrics import expected_calibration_error, hit_rate_at_k, ndcg_at_k, recall_at_k
 from training.split import TemporalSplit
@@ -42,29 +46,11 @@ SHOPPERS = 45_000
 """Shoppers learned from over all moments: more contacts mean fewer moments, then a sample of them."""
 MOST_PASSED = 4
 """Moments that the probability is learned from: the latest whose horizon is over."""
-PARTS = ("sequence", "basket", *(source.kind for source in SOURCES))
-"""The sources of candidates that learn."""
-SEQUENCE_EPOCHS, SEQUENCE_RATE = 8, 0.003
-"""The sequence is one source among many here: a short fit, with larger steps."""
-SEQUENCE = {
-    "width": "numbers an item is described by in the sequence model",
-    "blocks": "its transformer blocks",
-    "length": "last purchases it looks at",
-    "epochs": "passes over the purchases at most",
-    "negatives": "items drawn a batch",
-    "min_count": "purchases an item must have to be known to it",
-    "threads": "threads it learns with",
-}
 RANKER = {
     "rounds": "trees that rank",
     "leaves": "leaves a tree",
     "learning_rate": "of the trees",
     "l2": "their regularisation",
-}
-NEIGHBOURS = {"neighbours": "contacts alike that are listened to"}
-BASKET = {
-    "false_discovery": "share of the rules kept that may be chance",
-    "min_baskets": "baskets a rule must be seen in; 0: 10, fewer where there are few baskets",
 }
 
 
@@ -152,7 +138,7 @@ class NextPurchaseJob:
         return NextPurchaseData(
             split,
             lines,
-            _steps(context, split.end),
+            steps_until(context, split.end),
             some,
             horizon,
             cuts,
@@ -165,7 +151,7 @@ class NextPurchaseJob:
     def fit(self, data: NextPurchaseData, context: Context) -> NextPurchase:
         """Learn generators on what came before the moments, the ranker on those, then generators on all."""
         before, all_of_it = bought_by(data.lines, data.cuts[0]), bought_by(data.lines, data.split.cut)
-        sequence_then, basket_then = _sequence(before, context), _basket(before, context)
+        sequence_then, basket_then = learned_sequence(before, context), learned_basket(before, context)
         config = configured(
             NextPurchaseConfig, context.options, list(RANKER), horizon_days=float(data.horizon.days)
         )
@@ -178,10 +164,10 @@ class NextPurchaseJob:
                 None
                 if sequence_then is None
                 else sequence_then.relearned(
-                    all_of_it, context.seed, context.progress, _checkpoint(context, "all")
+                    all_of_it, context.seed, context.progress, checkpoint(context, "all")
                 ),
-                _basket(all_of_it, context),
-                _sources(all_of_it, data.steps, data.split.cut, context),
+                learned_basket(all_of_it, context),
+                learned_sources(all_of_it, data.steps, data.split.cut, context),
             ),
             config,
             context.seed,
@@ -196,7 +182,7 @@ class NextPurchaseJob:
             yield self._moment(data, cut, context, cut in passed)
 
     def _moment(self, data: NextPurchaseData, at: datetime, context: Context, passed: bool) -> Moment:
-        sources = _sources(bought_by(data.lines, at), data.steps, at, context)
+        sources = learned_sources(bought_by(data.lines, at), data.steps, at, context)
         return moment(
             context, data.lines, at, data.split.cut, data.horizon, data.contacts, passed, data.sooner, sources
         )
@@ -298,69 +284,6 @@ def _moments(
         )
     cuts = {passed, *(split.cut - (i + 1) * step for i in range(count))}
     return sorted(cut for cut in cuts if cut >= earliest)
-
-
-def _left_out(context: Context) -> set[str]:
-    chosen = {part for part in context.options.get("without", "").split(",") if part}
-    if unknown := chosen - {*PARTS}:
-        raise BadInput(f"without is {', '.join(sorted(unknown))!r}; known: {', '.join(PARTS)}")
-    return chosen
-
-
-def _sequence(lines: pd.DataFrame, context: Context) -> SequenceModel | None:
-    if "sequence" in _left_out(context):
-        return None
-    told = {"epochs": str(SEQUENCE_EPOCHS), **context.options}
-    config = configured(SequenceConfig, told, list(SEQUENCE), learning_rate=SEQUENCE_RATE)
-    try:
-        return SequenceModel.learn(
-            lines, config, context.seed, context.progress, _checkpoint(context, "before")
-        )
-    except NotReady as error:
-        context.progress(f"next-purchase without sequences: {error}", 0, 0)
-        return None
-
-
-def _checkpoint(context: Context, part: str) -> Path:
-    """Return where a fit that was killed goes on from."""
-    return context.settings.home.resolve() / "checkpoints" / f"next-purchase-{part}.safetensors"
-
-
-def _basket(lines: pd.DataFrame, context: Context) -> Basket | None:
-    if "basket" in _left_out(context):
-        return None
-    config = configured(BasketConfig, context.options, list(BASKET), length=2)
-    try:
-        return Basket.learn(
-            Baskets.of(lines["order_id"].tolist(), lines["item_id"].tolist()),
-            config,
-            context.seed,
-            context.progress,
-        )
-    except NotReady as error:
-        context.progress(f"next-purchase without rules: {error}", 0, 0)
-        return None
-
-
-def _steps(context: Context, until: datetime) -> Steps | None:
-    config = PathsConfig()
-    try:
-        return Steps.of(walked(context.settings, until), config.idle_days, config.ignored)
-    except NotReady:
-        return None
-
-
-def _sources(lines: pd.DataFrame, steps: Steps | None, at: datetime, context: Context) -> list[Source]:
-    """Learn the further sources, those that there is enough for: quick enough to do at every moment."""
-    config = configured(NeighboursConfig, context.options, list(NEIGHBOURS))
-    learned = list[Source]()
-    for learn in (lambda: Neighbours.learn(lines, config, context.seed), lambda: Following.learn(lines)):
-        with suppress(NotReady):
-            learned.append(learn())
-    if steps is not None:
-        with suppress(NotReady):
-            learned.append(Paths.counted(steps, PathsConfig(), at.timestamp()))
-    return [source for source in learned if source.kind not in _left_out(context)]
 
 
 def _by_orders(model: NextPurchase, data: NextPurchaseData) -> pd.DataFrame:
