@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,7 +155,7 @@ class Learner:
     def keep(self, path: Path) -> None:
         """Write everything that `resume` needs, aside and then in place."""
         facts = {
-            "of": self._fingerprint(),
+            "of": self._fingerprint,
             "steps": self.steps,
             "epochs": self.epochs,
             "best_epoch": self.best_epoch,
@@ -188,7 +189,7 @@ class Learner:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         except (SafetensorError, KeyError, ValueError):
             return  # damaged: nothing is lost but time
-        if facts["of"] == self._fingerprint():
+        if facts["of"] == self._fingerprint:
             self._restore(facts, tensors)
 
     def _restore(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -211,6 +212,7 @@ class Learner:
         self.best_epoch, self.best_figure = facts["best_epoch"], facts["best_figure"]
         self.curve = facts["curve"]
 
+    @cached_property
     def _fingerprint(self) -> str:
         """Return what a checkpoint must be of to go on from it: data, settings, seed, device."""
         told = [asdict(self.config), self.seed, self.net.items.num_embeddings, self.device.type]
