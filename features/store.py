@@ -199,6 +199,12 @@ def _let_readers_pass(path: Path) -> None:
 
 
 def _delete(path: Path, tables: Sequence[str], contact_ids: Sequence[str]) -> None:
+    """Delete the contacts' rows and every earlier copy of them in the file.
+
+    secure_delete blanks the rows that are deleted here, but not what Feast's own writes left behind before:
+    free pages and cells that moved when a page was split. So the file is written anew (VACUUM). Raises
+    StoreUnavailable where a reader keeps the old pages for half a minute; erasing again ends it.
+    """
     from feast.infra.key_encoding_utils import serialize_entity_key
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey
     from feast.protos.feast.types.Value_pb2 import Value
@@ -212,7 +218,10 @@ def _delete(path: Path, tables: Sequence[str], contact_ids: Sequence[str]) -> No
         for table in tables:
             connection.executemany(f'DELETE FROM "{table}" WHERE entity_key = ?', keys)  # noqa: S608 - our own names
         connection.commit()
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("VACUUM")
+        (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise StoreUnavailable(f"{path} is being read, so what was erased still stands in it; erase again")
 
 
 def _blank(name: str) -> Any:

@@ -1,7 +1,9 @@
 """The feature store on real Feast, over a small shop."""
 
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event, Thread
@@ -338,6 +340,11 @@ def test_linked_visits_are_the_contacts_from_the_next_build(fresh: Any, now: dat
 
 def test_an_erased_contact_is_nowhere(fresh: Any, now: datetime) -> None:
     settings, log = fresh
+    with closing(sqlite3.connect(settings.home / "online.db")) as database:  # free pages keep old copies
+        database.execute("PRAGMA secure_delete = OFF")
+        database.execute("CREATE TABLE left_behind AS SELECT 'annelise' || randomblob(9000) AS old")
+        database.execute("DROP TABLE left_behind")
+        database.commit()
     Lake(settings.lake).erase(["annelise"])
     log.erase(["annelise"])
     assert erase(settings, ["annelise"]) > 5
