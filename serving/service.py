@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from nextbest.settings import Settings
 from serving.access import check_binding
 from serving.engine import Engine
+from serving.intake import calls, routes
 from serving.web import create_app
 
 
@@ -22,7 +23,7 @@ def open_engine() -> Engine:
     return engine
 
 
-APP = create_app(open_engine)
+APP = create_app(open_engine, more_routes=routes(), more_calls=calls())
 
 
 class Front:
