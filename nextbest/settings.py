@@ -99,6 +99,8 @@ class Settings(BaseSettings):
     """Public key: may send events and ask recommendations."""
     secret_key: SecretStr | None = None
     """Secret key: may do everything; also signs identity tokens."""
+    compact_minutes: float = Field(60.0, ge=0)
+    """How often the service brings the event log into the lake; 0: only `nextbest features build` does."""
     budget_ms: float = Field(60.0, gt=0)
     """Time a request may spend on the learned model before the next rung of the ladder answers."""
     champions_poll_seconds: float = Field(5.0, gt=0)

@@ -165,7 +165,7 @@ def _lines(event: str, properties: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the products an event is about, a row each; none where it has no list of them."""
     if event not in _A_ROW_A_PRODUCT:
         return []
-    listed = next((properties[name] for name in _LISTS if properties.get(name)), [])
+    listed: Any = next((properties[name] for name in _LISTS if properties.get(name)), [])
     if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
         raise Unusable("products is to be a list of objects")
     return listed
