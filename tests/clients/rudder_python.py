@@ -2,7 +2,10 @@ import sys
 
 from rudderstack.analytics.client import Client
 
-PRODUCTS = [{"product_id": "p1", "price": 2.5, "quantity": 2}, {"product_id": "p2", "price": 1, "quantity": 1}]
+PRODUCTS = [
+    {"product_id": "p1", "price": 2.5, "quantity": 2},
+    {"product_id": "p2", "price": 1, "quantity": 1},
+]
 TRAITS = {"email": "ann@b.org", "plan": "gold", "consent_email": True}
 
 failed: list[object] = []
