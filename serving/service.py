@@ -25,6 +25,10 @@ def open_engine() -> Engine:
 APP = create_app(open_engine)
 
 
+# uvicorn puts a trusted proxy's x-forwarded-for in the place of its address; by default it trusts loopback
+os.environ["FORWARDED_ALLOW_IPS"] = ",".join(Settings().trusted_proxies)
+
+
 class Front:
     """Sends every request to our app: BentoML's own /livez, /readyz and 404 know nothing of our contract."""
 
