@@ -1,8 +1,9 @@
 """Contacts as they are now: the stored row, and the event log's tail since, folded."""
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import pyarrow.parquet as pq
@@ -16,6 +17,8 @@ from nextbest.columns import ANONYMOUS_ID, CONTACT_ID
 from nextbest.settings import Settings
 
 SERVICE = "contact_card"
+KEPT = 4_000
+"""Stored states kept in memory, those asked for last: about 25 KB each."""
 
 
 class Tail(Protocol):
@@ -25,6 +28,47 @@ class Tail(Protocol):
         self, contact_ids: Sequence[str], since: int, anonymous_ids: Sequence[str] = ()
     ) -> list[dict[str, Any]]:
         """Return the ids' events with position > since, oldest position first."""
+
+
+class Stored:
+    """Stored states as the online store has them this moment; those asked for last are kept in memory.
+
+    A state changes only when a build or an erasure writes, and then the store's stamp is another: what is
+    kept was read under the stamp of now. Without a stamp nothing is kept.
+    """
+
+    def __init__(self, store: Store, most: int = KEPT) -> None:
+        self._store, self._most = store, most
+        self._stamp: object | None = None
+        self._kept: OrderedDict[str, ContactState] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, contact_ids: Sequence[str]) -> list[ContactState]:
+        """Return each contact's state, an empty one (`known` False) where no row is stored."""
+        stamp = (
+            self._store.stamp()
+        )  # before the rows: what is written meanwhile makes them old, not the reverse
+        with self._lock:
+            if stamp is None or stamp != self._stamp:
+                self._kept.clear()
+                self._stamp = stamp
+            found = {contact: self._kept[contact] for contact in contact_ids if contact in self._kept}
+            for contact in found:
+                self._kept.move_to_end(contact)
+        missing = [contact for contact in contact_ids if contact not in found]
+        read = dict(zip(missing, map(_state, missing, self._store.online(SERVICE, missing)), strict=True))
+        with self._lock:
+            if stamp is not None and stamp == self._stamp:
+                self._kept.update(read)
+                while len(self._kept) > self._most:
+                    self._kept.popitem(last=False)
+        return [found[contact] if contact in found else read[contact] for contact in contact_ids]
+
+
+def _state(contact_id: str, row: Mapping[str, Any] | None) -> ContactState:
+    if row is None:
+        return ContactState.empty(contact_id)
+    return ContactState.from_row({**row, CONTACT_ID: contact_id})
 
 
 class LiveContacts:
@@ -37,7 +81,7 @@ class LiveContacts:
         self, store: Store, log: Tail, points_rules: Rules, paths: Callable[[], Mapping[str, str]] = dict
     ) -> None:
         """`paths` returns item_id -> category path; called for every fold, so it had better remember."""
-        self._store = store
+        self._stored = Stored(store)
         self._log = log
         self._rules = points_rules
         self._paths = paths
@@ -56,11 +100,7 @@ class LiveContacts:
         A contact without a stored row (`known` False) is folded from the log alone; so is everyone with
         stored=False, for when the store fails. Raises StoreUnavailable, and NotReady before the first build.
         """
-        rows = self._store.online(SERVICE, contact_ids) if stored else [None] * len(contact_ids)
-        states = [
-            ContactState.empty(contact) if row is None else ContactState.from_row(row | {CONTACT_ID: contact})
-            for contact, row in zip(contact_ids, rows, strict=True)
-        ]
+        states = self._stored.get(contact_ids) if stored else [ContactState.empty(i) for i in contact_ids]
         tails = self._tails(states)
         return [self._fold(state, tails[state.contact_id]).at(now) for state in states]
 

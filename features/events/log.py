@@ -9,11 +9,24 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from sqlalchemy import Connection, Table, bindparam, delete, func, insert, or_, select, union_all, update
+from sqlalchemy import (
+    Connection,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
 from features.events._log_engine import checkpoint, engine_of, writing
 from features.events._log_rows import Row, decision, decision_back, micros, moment, order_key, pieces, rows_of
@@ -36,6 +49,8 @@ _CHUNK = 50_000
 
 _E, _I = EVENTS.c, IDENTITIES.c
 _OTHERS = [column for column in _E if column.name != CONTACT_ID]
+_NOBODYS = (_E.contact_id + literal_column("''")).is_(None)
+"""That nobody is known, said so that SQLite does not go through all such events by their index."""
 _TAIL = union_all(
     select(_E.contact_id, *_OTHERS).where(
         _E.contact_id.in_(bindparam("contacts", expanding=True)), _E.position > bindparam("since")
@@ -44,15 +59,25 @@ _TAIL = union_all(
     .join(IDENTITIES, _I.anonymous_id == _E.anonymous_id)
     .where(
         _I.contact_id.in_(bindparam("contacts", expanding=True)),
-        _E.contact_id.is_(None),
+        _NOBODYS,
         _E.position > bindparam("since"),
     ),
     select(_E.contact_id, *_OTHERS).where(
         _E.anonymous_id.in_(bindparam("visitors", expanding=True)),
-        _E.contact_id.is_(None),
+        _NOBODYS,
         _E.position > bindparam("since"),
     ),
 ).order_by("position")
+_TAIL_OF_ONE = union_all(
+    select(_E.contact_id, *_OTHERS).where(
+        _E.contact_id == bindparam("contact"), _E.position > bindparam("since")
+    ),
+    select(_I.contact_id, *_OTHERS)
+    .join(IDENTITIES, _I.anonymous_id == _E.anonymous_id)
+    .where(_I.contact_id == bindparam("contact"), _NOBODYS, _E.position > bindparam("since")),
+).order_by("position")
+"""What _TAIL gives for one contact: every request for one asks it, so it goes to the driver as it is."""
+_TAIL_COLUMNS = (CONTACT_ID, *(column.name for column in _OTHERS))
 
 
 class EventLog:
@@ -101,9 +126,30 @@ class EventLog:
         `anonymous_ids`: events of nobody known. The two kinds of id never match each other: an anonymous id
         is chosen by the sender, and must not open a contact's history.
         """
+        if len(contact_ids) == 1 and not anonymous_ids:
+            return self._tail_of_one(contact_ids[0], since)
         values = {"contacts": list(contact_ids), "visitors": list(anonymous_ids), "since": since}
         with self._engine.connect() as connection:
             return [_out(dict(row)) for row in connection.execute(_TAIL, values).mappings()]
+
+    def _tail_of_one(self, contact_id: str, since: int) -> list[dict[str, Any]]:
+        """Ask the driver without what SQLAlchemy does for each statement: 14 microseconds, not 137."""
+        compiled = self._tail_of_one_compiled
+        values = compiled.construct_params({"contact": contact_id, "since": since})
+        asked = values if compiled.positiontup is None else [values[name] for name in compiled.positiontup]
+        connection = self._engine.raw_connection()  # closing it gives it back, rolled back
+        try:
+            cursor = connection.cursor()
+            cursor.execute(str(compiled), asked)
+            rows = cursor.fetchall()
+            cursor.close()
+        finally:
+            connection.close()
+        return [_out(dict(zip(_TAIL_COLUMNS, row, strict=True))) for row in rows]
+
+    @cached_property
+    def _tail_of_one_compiled(self) -> Any:
+        return _TAIL_OF_ONE.compile(dialect=self._engine.dialect)
 
     def read(self, since: int = 0, until: int | None = None) -> Iterator[pd.DataFrame]:
         """Yield the events with since < position <= until as canonical frames, in order."""
