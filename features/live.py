@@ -17,6 +17,8 @@ from nextbest.columns import ANONYMOUS_ID, CONTACT_ID
 from nextbest.settings import Settings
 
 SERVICE = "contact_card"
+FOLDED = "folded"
+"""Note of a state: what its events since have made of it."""
 KEPT = 4_000
 """Stored states kept in memory, those asked for last: about 25 KB each."""
 
@@ -102,7 +104,7 @@ class LiveContacts:
         """
         states = self._stored.get(contact_ids) if stored else [ContactState.empty(i) for i in contact_ids]
         tails = self._tails(states)
-        return [self._fold(state, tails[state.contact_id]).at(now) for state in states]
+        return [self._folded(state, tails[state.contact_id]).at(now) for state in states]
 
     def visitors(self, anonymous_ids: Sequence[str], now: float) -> list[ContactView]:
         """Return visitors nobody knows, from what the log holds of them; contact_id is None."""
@@ -116,6 +118,19 @@ class LiveContacts:
         return _by(
             CONTACT_ID, [event for since, ids in asked.items() for event in self._log.tail(ids, since)]
         )
+
+    def _folded(self, state: ContactState, events: list[dict[str, Any]]) -> ContactState:
+        """Fold, or return what folding the same events into the same state gave before."""
+        if not events:
+            return state
+        paths, positions = self._paths(), [event["position"] for event in events]
+        held = state.notes.get(FOLDED)
+        if held is not None and held[0] == positions and held[1] is paths:
+            known: ContactState = held[2]
+            return known
+        folded = fold(state, events, self._rules, paths)
+        state.notes[FOLDED] = (positions, paths, folded)
+        return folded
 
     def _fold(self, state: ContactState, events: list[dict[str, Any]]) -> ContactState:
         return fold(state, events, self._rules, self._paths()) if events else state

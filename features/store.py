@@ -152,7 +152,7 @@ class Store:
                 values = {name: [_blank(name)] * len(blank) for name in columns}
                 self._feast.write_to_online_store(view, blank.assign(**values))
 
-    @property
+    @cached_property
     def _online_file(self) -> Path:
         return self._settings.home.resolve() / "online.db"
 

@@ -75,8 +75,9 @@ class Neighbours:
         self._buyers: sp.csr_matrix = vectors.T.tocsr()
         buyers = np.diff(self._buyers.indptr)
         self._rarity = _rarity(buyers, vectors.shape[0])
-        ones = np.ones_like(vectors.data)
-        self._bought = sp.csr_matrix((ones, vectors.indices, vectors.indptr), shape=vectors.shape)
+        # bought, and i times bought lately: one product gives both sums, at little more than the cost of one
+        both = 1.0 + 1j * lately.data.astype(np.complex64)
+        self._bought = sp.csr_matrix((both, vectors.indices, vectors.indptr), shape=vectors.shape)
 
     @classmethod
     def learn(
@@ -129,8 +130,8 @@ class Neighbours:
         total = float(like.sum())
         if not total > 0:
             return None
-        like = (like / total).astype(np.float32)
-        return self._bought[nearest].T @ like, self.lately[nearest].T @ like
+        both = self._bought[nearest].T @ (like / total).astype(np.complex64)
+        return both.real, both.imag
 
     def tied(self, shelf: Shelf) -> "TiedNeighbours":
         """Return it with its item numbers turned into rows of the shelf."""
