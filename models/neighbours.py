@@ -18,7 +18,7 @@ import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
 
 from models._shelf import Rows, Shelf, shelf_of
-from models._sources import Asked, best, numbered
+from models._sources import Asked, best, numbered, weighed
 from models.base import Floats, Ranking, Shopper
 from models.catalogue import Catalogue
 from models.popularity import popular_reason
@@ -122,7 +122,7 @@ class Neighbours:
         length = np.sqrt((wanted**2).sum())
         if not length > 0:
             return None
-        near = self._buyers[asking].T @ (wanted / length).astype(np.float32)
+        near = weighed(self._buyers, asking, wanted / length).astype(np.float32)
         count = min(self.config.neighbours + 1, len(near))
         nearest = np.argpartition(-near, count - 1)[:count]
         like = near[nearest]

@@ -145,8 +145,13 @@ class Settings(BaseSettings):
     """Seconds' worth of requests that may come at once."""
     budget_ms: float = Field(60.0, gt=0)
     """Time a request may spend on the learned model before the next rung of the ladder answers."""
-    ranking_seconds: float = Field(60.0, ge=0)
+    ranking_seconds: float = Field(300.0, ge=0)
     """How long a contact's ranking is given again while nothing new is known of the contact; 0: never."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_requests: bool = False
+    """Whether every request is a line of the log: route, status, milliseconds, source, the answer's id."""
+    log_contacts: bool = False
+    """Whether those lines name the contact."""
     champions_poll_seconds: float = Field(5.0, gt=0)
     """How often the service looks whether an alias has moved."""
 

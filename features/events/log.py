@@ -180,6 +180,15 @@ class EventLog:
             lake.note("log", log_id=self.log_id(), position=until)
         return until
 
+    def check(self) -> None:
+        """Raise what the database raises where the log can be neither read nor written; changes nothing."""
+        with (
+            self._engine.connect().execution_options(writing=True) as connection,
+            connection.begin() as tried,
+        ):
+            connection.execute(insert(FACTS), {"name": f"probe {uuid.uuid4().hex}", "value": ""})
+            tried.rollback()
+
     def log_id(self) -> str:
         """Return what tells this log from another that may take its place."""
         with self._engine.connect() as connection:
