@@ -79,6 +79,8 @@ class ContactView:
     step_times: Floats
     channels: Mapping[str, Mapping[str, float]]
     """Channel -> sent_7d, sent_90d … last_response (CHANNEL_COLUMNS without "channel_")."""
+    notes: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What was made of the state this is a view of, and is kept with it; its other views share it."""
 
     def row(self) -> dict[str, Any]:
         """Return contact_id, CONTACT_FEATURES and TIME_COLUMNS flat, as a row for the tabular models."""
@@ -104,6 +106,8 @@ class ContactState:
         default_factory=lambda: {name: _array(name, ()) for name in ARRAY_COLUMNS}
     )
     known: bool = False
+    notes: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """What was made of this very state, kept as long as it is; a state made from it starts without."""
 
     @classmethod
     def empty(cls, contact_id: str | None) -> "ContactState":
@@ -138,6 +142,7 @@ class ContactState:
             features={} if isnan(self.timestamp) else derive({**self.counters, **self.times}, now),
             times=self.times,
             channels=_channels(arrays),
+            notes=self.notes,
             **{name: arrays[name] for name in ARRAY_COLUMNS if name not in CHANNEL_COLUMNS},
         )
 

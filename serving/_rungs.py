@@ -16,6 +16,7 @@ from models.frequency import Frequency
 from models.popularity import Popularity, PopularityConfig, spread_over_categories
 from serving import _reasons
 from serving._chances import Chances
+from serving._kept import Kept
 from serving._page import Given, Page
 from serving.budget import Deadline, Skipped
 from serving.parts import Parts
@@ -59,6 +60,7 @@ class Rungs:
 
     def __init__(self, parts: Parts, chances: Chances) -> None:
         self._parts, self._chances = parts, chances
+        self._kept = Kept(parts.settings.ranking_seconds)
         self._by_name: dict[str, Callable[[Ask], Given]] = {
             "ranked": self._ranked,
             "basket": self._basket,
@@ -84,11 +86,16 @@ class Rungs:
         if not (person.has_history or context):
             raise Skipped("no_history" if person.known else "unknown_contact")
         loaded = self._parts.champion("next-purchase")
-        ranking = ask.deadline.run(
-            loaded.version,
-            lambda: loaded.model.recommend(person.view, ask.catalogue, _plenty(ask), context),
-        )
-        return Given(ranking, loaded.version)
+        plenty = _plenty(ask)
+
+        def rank() -> Ranking:
+            ranking: Ranking = ask.deadline.run(
+                loaded.version, lambda: loaded.model.recommend(person.view, ask.catalogue, plenty, context)
+            )
+            return ranking
+
+        asked = (loaded.version, plenty, *context)
+        return Given(self._kept.of(person.view, ask.catalogue, asked, rank), loaded.version)
 
     def _basket(self, ask: Ask) -> Given:
         """What goes with the items named, else with what was seen and bought last."""
@@ -147,7 +154,7 @@ class Rungs:
             return {}
 
     def _personal(self, ask: Ask) -> Given:
-        own = sum(item in ask.catalogue.index for item in ask.person.view.repeat_items)
+        own = len(ask.catalogue.index.keys() & ask.person.view.repeat_items)
         if not own:
             raise Skipped(ask.person.trouble or "no_history")
         return Given(FREQUENCY.recommend(ask.person.view, ask.catalogue, min(own, _plenty(ask))))

@@ -63,6 +63,8 @@ class Engine:
         self.shelf = Shelf(self._load_items, self._items_stamp, self._warm)
         self.book = _book(settings, self.log)
         self._budget = Budget()
+        self._log_error: str | None = None
+        self._warmed: object = None
         self._live = LiveContacts.open(settings)
         parts = Parts(
             settings,
@@ -89,6 +91,8 @@ class Engine:
             found["catalogue"] = (
                 self.shelf.error or "no items; run: nextbest ingest …, then nextbest features build"
             )
+        if self._log_error:
+            found["event_log"] = self._log_error
         if self.book.error:
             found["contacts"] = self.book.error
         if self.champions.registry_error:
@@ -137,12 +141,44 @@ class Engine:
     def _refresh(self) -> None:
         self.shelf.refresh(self.now())
         self.book.refresh()
+        self._warm_contacts()
+        self._log_error = self._log_trouble()
+
+    def _log_trouble(self) -> str | None:
+        """Return why no event could be stored now, None where it could; waits while others write."""
+        try:
+            self.log.check()
+        except Exception as error:
+            return f"the event log cannot be written: {str(error).splitlines()[0]}"
+        return None
+
+    def gauges(self) -> dict[str, float]:
+        """Return what operations watch and no request counts: metric name -> value."""
+        lists = table_path(self.settings, "contact_lists")
+        fed = int(Lake(self.settings.lake).manifest().get("log", {}).get("position", 0))
+        found = {"log_tail_events": float(max(self.log.position() - fed, 0))}
+        if lists.exists():
+            found["stored_rows_age_seconds"] = max(self.now().timestamp() - lists.stat().st_mtime, 0.0)
+        return found
 
     def _load_items(self, now: datetime) -> tuple[pd.DataFrame, int] | None:
         lists = table_path(self.settings, "contact_lists")
         if not lists.exists():
             return None
         return items_at(self.settings, now), int(pq.read_metadata(lists).num_rows)
+
+    def _warm_contacts(self) -> None:
+        """Bring those seen last into memory, after a start and after a build."""
+        lists = table_path(self.settings, "contact_lists")
+        stamp = _stamp([lists])
+        if stamp == self._warmed or not lists.exists():
+            return
+        seen = pq.read_table(lists, columns=[CONTACT_ID, TIMESTAMP]).sort_by([(TIMESTAMP, "descending")])
+        try:
+            self._live.warm(list(dict.fromkeys(seen[CONTACT_ID].to_pylist())))
+            self._warmed = stamp
+        except NextbestError as error:
+            log.warning("contacts cannot be read yet: %s", error)
 
     def _items_stamp(self) -> object:
         tables = [table_path(self.settings, name) for name in ("item", "contact_lists")]

@@ -10,6 +10,7 @@ from nextbest.settings import Settings
 from serving.access import check_binding
 from serving.engine import Engine
 from serving.intake import calls, routes
+from serving.logs import configure
 from serving.web import create_app
 
 
@@ -17,6 +18,7 @@ def open_engine() -> Engine:
     """Open everything the service stands on, as the environment says."""
     settings = Settings()
     check_binding(settings)
+    configure(settings.log_level)
     engine = Engine(settings, settings.present)
     gc.collect()
     gc.freeze()  # what start-up has made stays: looking through it again would hold up requests
@@ -24,6 +26,10 @@ def open_engine() -> Engine:
 
 
 APP = create_app(open_engine, more_routes=routes(), more_calls=calls())
+
+
+# uvicorn puts a trusted proxy's x-forwarded-for in the place of its address; by default it trusts loopback
+os.environ["FORWARDED_ALLOW_IPS"] = ",".join(Settings().trusted_proxies)
 
 
 class Front:

@@ -14,14 +14,19 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as Http
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Scope
 
 from serving.access import Right
+from serving.bodies import read_body
 from serving.engine import Engine
 from serving.metrics import CONTENT_TYPE, Metrics
 from serving.openapi import Call, document
+from serving.origins import Origins
 from serving.refused import Refused, parse
 from serving.schemas import (
     BestChannel,
@@ -51,6 +56,8 @@ class Health(BaseModel):
     missing: dict[str, str]
     """Part -> what is wrong with it; answers fall back where it is not the catalogue."""
     champions: dict[str, str | None]
+    worker: dict[str, float]
+    """Of the process that answers: `start_seconds` until it could be asked, resident `memory_mb`."""
 
 
 class Alive(BaseModel):
@@ -60,6 +67,7 @@ class Alive(BaseModel):
 
 
 Handler = Callable[[Engine, Any, Http, Right], BaseModel]
+Respond = Callable[[Engine, Http], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
@@ -172,7 +180,8 @@ def create_app(
 ) -> Starlette:
     """Return the app; the engine is opened when serving starts and closed when it ends.
 
-    `more_routes` are mounted beside the endpoints; `more_calls` describe them in the OpenAPI document.
+    `more_routes` (made with `route`) are mounted beside the endpoints; `more_calls` describe them in the
+    OpenAPI document.
     """
     metrics = Metrics()
 
@@ -180,6 +189,7 @@ def create_app(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         engine = await to_thread.run_sync(open_engine)
         app.state.engine = engine
+        metrics.observe_worker()
         try:
             yield
         finally:
@@ -188,7 +198,7 @@ def create_app(
     shown = document([*(e.call for e in endpoints), *more_calls, *OPERATIONS], _version())
     app = Starlette(
         routes=[
-            *(_route(endpoint, metrics) for endpoint in endpoints),
+            *(route(endpoint.call, _respond(endpoint)) for endpoint in endpoints),
             *more_routes,
             Route("/livez", _fixed(to_json(Alive()))),
             Route("/readyz", _readyz),
@@ -198,6 +208,7 @@ def create_app(
                 "/{path:path}", _nowhere(shown), methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
             ),
         ],
+        middleware=[Middleware(Origins, refuse=_refused_at_the_door)],
         exception_handlers={HTTPException: _http_problem, Exception: _crash},
         lifespan=lifespan,
     )
@@ -205,33 +216,66 @@ def create_app(
     return app
 
 
-def _route(endpoint: Endpoint, metrics: Metrics) -> Route:
-    call = endpoint.call
-    limit = call.limit
+def route(call: Call, respond: Respond) -> Route:
+    """Return a route that measures, and answers what `respond` refuses or fails at.
+
+    `respond` says who answered in `http.state.source`, where that is worth knowing.
+    """
 
     async def answer(http: Http) -> Response:
         started = time.perf_counter()
-        source = "none"
+        state = http.app.state
+        http.state.source = "none"
         try:
-            engine: Engine = http.app.state.engine
-            right = engine.access.require(call.right, http.headers)
-            asked = parse(call.asked, await read_body(http, limit)) if call.asked else None
-            if endpoint.aside:
-                result = await to_thread.run_sync(endpoint.handle, engine, asked, http, right)
-            else:
-                result = endpoint.handle(engine, asked, http, right)
-            source = _count(metrics, call.path, result)
-            response = json_response(result)
+            response = await respond(state.engine, http)
         except Refused as refused:
-            response = problem(refused.status, refused.code, refused.message)
+            response = refusal(refused, state.metrics, call.path)
+        except ClientDisconnect:  # nobody reads this
+            response = problem(400, "disconnected", "the caller went away before the body was complete")
         except Exception:
             log.exception("%s %s failed", call.method, call.path)
             response = problem(500, "internal_error", "this is a fault of the service; its log says more")
+        seconds, metrics = time.perf_counter() - started, state.metrics
         metrics.requests.labels(call.path, response.status_code).inc()
-        metrics.seconds.labels(call.path, source).observe(time.perf_counter() - started)
+        metrics.seconds.labels(call.path, http.state.source).observe(seconds)
+        if state.engine.settings.log_requests:
+            log.info("%s %s", call.method, call.path, extra=_line(http, response.status_code, seconds))
         return response
 
     return Route(call.path, answer, methods=[call.method])
+
+
+def _line(http: Http, status: int, seconds: float) -> dict[str, Any]:
+    """Return what the log says of a request."""
+    said = {"status": status, "milliseconds": round(seconds * 1000, 2), "source": http.state.source}
+    return said | getattr(http.state, "said", {})
+
+
+def _said(asked: Any, result: BaseModel, contacts: bool) -> dict[str, Any]:
+    """Return what an answer is known by in the log; whom it is about only where that is wanted."""
+    names = ("recommendation_id", "model_version", "fallback")
+    said = {name: value for name in names if (value := getattr(result, name, None)) is not None}
+    if contacts and (contact := getattr(asked, "contact_id", None)) is not None:
+        said["contact_id"] = contact
+    return said
+
+
+def _respond(endpoint: Endpoint) -> Respond:
+    call = endpoint.call
+
+    async def respond(engine: Engine, http: Http) -> Response:
+        right = engine.access.admit(call.right, http)
+        asked = parse(call.asked, await read_body(http, call.limit)) if call.asked else None
+        if endpoint.aside:
+            result = await to_thread.run_sync(endpoint.handle, engine, asked, http, right)
+        else:
+            result = endpoint.handle(engine, asked, http, right)
+        http.state.source = _count(http.app.state.metrics, call.path, result)
+        if engine.settings.log_requests:
+            http.state.said = _said(asked, result, engine.settings.log_contacts)
+        return json_response(result)
+
+    return respond
 
 
 def _count(metrics: Metrics, path: str, result: BaseModel) -> str:
@@ -245,22 +289,6 @@ def _count(metrics: Metrics, path: str, result: BaseModel) -> str:
     return source if len(parts) == 1 else "many"
 
 
-async def read_body(http: Http, limit: int) -> bytes:
-    """Return the body. Raises Refused(413) as soon as it is longer than the limit."""
-    too_big = Refused(413, "too_big", f"the body is bigger than {limit // 1024} KB; ask in smaller parts")
-    try:
-        if int(http.headers.get("content-length", 0)) > limit:
-            raise too_big
-    except ValueError:
-        raise Refused(400, "invalid_request", "content-length is not a number") from None
-    body = bytearray()
-    async for chunk in http.stream():
-        body += chunk
-        if len(body) > limit:
-            raise too_big
-    return bytes(body)
-
-
 def json_response(
     content: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
@@ -268,10 +296,21 @@ def json_response(
     return Response(to_json(content), status, headers, "application/json")
 
 
-def problem(status: int, code: str, message: str) -> Response:
+def problem(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return what was wrong in the one form every error has."""
-    headers = {"www-authenticate": 'Bearer realm="nextbest"'} if status == 401 else None
+    if status == 401:
+        headers = {"www-authenticate": 'Bearer realm="nextbest"'}
     return json_response(Problem(code=code, message=message), status, headers)
+
+
+def refusal(refused: Refused, metrics: Metrics, path: str) -> Response:
+    """Return a refusal as a problem, counted."""
+    metrics.refused.labels(path, refused.code).inc()
+    return problem(refused.status, refused.code, refused.message, refused.headers)
+
+
+def _refused_at_the_door(scope: Scope, refused: Refused) -> Response:
+    return refusal(refused, scope["app"].state.metrics, "any")
 
 
 def _fixed(body: bytes) -> Callable[[Http], Awaitable[Response]]:
@@ -286,7 +325,8 @@ async def _readyz(http: Http) -> Response:
     engine: Engine = http.app.state.engine
     missing = engine.missing()
     versions = {task: status.version for task, status in engine.champions.status().items()}
-    health = Health(ready="catalogue" not in missing, missing=missing, champions=versions)
+    worker = http.app.state.metrics.observe_worker()
+    health = Health(ready="catalogue" not in missing, missing=missing, champions=versions, worker=worker)
     return json_response(health, 200 if health.ready else 503)
 
 
@@ -295,9 +335,18 @@ def _metrics(metrics: Metrics) -> Callable[[Http], Awaitable[Response]]:
         engine: Engine = http.app.state.engine
         metrics.observe_champions(engine.champions)
         metrics.observe_decisions(engine.decisions.written, engine.decisions.dropped)
+        await to_thread.run_sync(_observe, engine, metrics)
         return Response(await to_thread.run_sync(metrics.text), headers={"content-type": CONTENT_TYPE})
 
     return answer
+
+
+def _observe(engine: Engine, metrics: Metrics) -> None:
+    """Take over what is looked up when somebody asks for it."""
+    try:
+        metrics.observe_gauges(engine.gauges())
+    except Exception as error:  # the other metrics say more than none
+        log.warning("the event log cannot be measured: %s", error)
 
 
 def _nowhere(shown: Mapping[str, Any]) -> Callable[[Http], Awaitable[Response]]:

@@ -91,6 +91,7 @@ def test_every_route_takes_what_is_its(client: Any, log: EventLog) -> None:
         ({"body": {"writeKey": "nonsense"}}, 401),
         ({"body": {"writeKey": ["wr1te"]}}, 401),
         ({"headers": {"authorization": "Basic ????"}}, 401),
+        ({"params": {"writeKey": SECRET}}, 401),
     ],
 )
 def test_the_key_may_come_in_many_ways(client: Any, log: EventLog, sent: Any, status: int) -> None:
@@ -177,7 +178,7 @@ def test_a_full_queue_says_when_to_come_back(client: Any, settings: Settings) ->
 
 def test_analytics_next_is_told_where_to_send(client: Any) -> None:
     told = client.get(f"/v1/projects/{WRITE}/settings").json()["integrations"]["Segment.io"]
-    assert (told["apiKey"], told["apiHost"], told["protocol"]) == (WRITE, "service/v1", "http")
+    assert (told["apiKey"], told["apiHost"], told["protocol"]) == (WRITE, "localhost/v1", "http")
     assert client.get("/v1/projects/nonsense/settings").status_code == 401
 
 
