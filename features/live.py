@@ -21,8 +21,8 @@ FOLDED = "folded"
 """Note of a state: what its events since have made of it."""
 WARMED = 25
 """Rows of a batch: a request that waits for one waits some milliseconds."""
-KEPT = 4_000
-"""Stored states kept in memory, those asked for last: about 25 KB each."""
+KEPT = 3_000
+"""Stored states kept in memory, those asked for last: some 50 KB each."""
 
 
 class Tail(Protocol):
