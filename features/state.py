@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isnan, nan
+from sys import intern
 from typing import Any
 
 import numpy as np
@@ -172,7 +173,7 @@ def _channels(arrays: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 def _array(name: str, values: Any) -> Any:
     if name in NAME_ARRAYS:
-        return [] if values is None else list(values)
+        return [] if values is None else [intern(value) for value in values]  # one text for all contacts
     return np.asarray([] if values is None else values, dtype=np.float64)
 
 

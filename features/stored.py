@@ -10,8 +10,8 @@ from features.store import Store
 from nextbest.columns import CONTACT_ID
 
 SERVICE = "contact_card"
-KEPT = 4_000
-"""Stored states kept in memory, those asked for last: about 25 KB each."""
+KEPT = 3_000
+"""Stored states kept in memory, those asked for last: some 50 KB each."""
 
 
 class Stored:

@@ -147,8 +147,10 @@ class Settings(BaseSettings):
     """How often the service brings the event log into the lake; 0: only `nextbest features build` does."""
     budget_ms: float = Field(60.0, gt=0)
     """Time a request may spend on the learned model before the next rung of the ladder answers."""
-    ranking_seconds: float = Field(300.0, ge=0)
+    ranking_seconds: float = Field(3600.0, ge=0)
     """How long a contact's ranking is given again while nothing new is known of the contact; 0: never."""
+    rank_ahead: int = Field(2_500, ge=0)
+    """Contacts, those seen last, whose ranking for the home page is ready before they ask; 0: nobody's."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_requests: bool = False
     """Whether every request is a line of the log: route, status, milliseconds, source, the answer's id."""

@@ -27,6 +27,8 @@ log = logging.getLogger("nextbest.answers")
 
 MOST = 400
 """Items a rung is asked for at most."""
+STEPS = (50, 100, 200, MOST)
+"""How many a rung is asked for: few numbers, so that a ranking kept serves requests that differ a little."""
 SIMILAR = 200
 """Items like another that the sequence model is asked for."""
 
@@ -205,4 +207,5 @@ def _plenty(ask: Ask) -> int:
     if asked.placement == "buy_again":
         return MOST
     times = 8 if asked.category else 3
-    return min(MOST, times * asked.k + 20 + len(asked.exclude_ids) + len(asked.item_ids))
+    wanted = times * asked.k + 20 + len(asked.exclude_ids) + len(asked.item_ids)
+    return next((most for most in STEPS if most >= wanted), MOST)

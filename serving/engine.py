@@ -42,6 +42,8 @@ log = logging.getLogger("nextbest.engine")
 
 REFRESH_SECONDS = 5.0
 """How often the background looks whether feature tables or contacts have changed."""
+PAUSE_SECONDS = 0.002
+"""Between rankings that are made ready."""
 RECOMMENDERS = ("next-purchase", "basket")
 WORDS = (CONTACT_ID, CHANNEL, TIMESTAMP, EVENT)
 
@@ -64,7 +66,7 @@ class Engine:
         self.book = _book(settings, self.log)
         self._budget = Budget()
         self._log_error: str | None = None
-        self._warmed: object = None
+        self._ready_for: object = None
         self._live = LiveContacts.open(settings)
         parts = Parts(
             settings,
@@ -135,13 +137,14 @@ class Engine:
         return found
 
     def _run(self) -> None:
+        self._get_ready()
         while not self._stop.wait(REFRESH_SECONDS):
             self._refresh()
+            self._get_ready()
 
     def _refresh(self) -> None:
         self.shelf.refresh(self.now())
         self.book.refresh()
-        self._warm_contacts()
         self._log_error = self._log_trouble()
 
     def _log_trouble(self) -> str | None:
@@ -167,18 +170,27 @@ class Engine:
             return None
         return items_at(self.settings, now), int(pq.read_metadata(lists).num_rows)
 
-    def _warm_contacts(self) -> None:
-        """Bring those seen last into memory, after a start and after a build."""
-        lists = table_path(self.settings, "contact_lists")
-        stamp = _stamp([lists])
-        if stamp == self._warmed or not lists.exists():
+    def _get_ready(self) -> None:
+        """Bring the contacts seen last into memory, and their rankings, after all that makes them anew.
+
+        In turn with requests, and with pauses, so that none waits for more than one ranking.
+        """
+        lists, catalogue = table_path(self.settings, "contact_lists"), self.shelf.catalogue()
+        loaded = self.champions.get("next-purchase")
+        rests_on = (_stamp([lists]), id(catalogue), loaded and loaded.version)
+        if rests_on == self._ready_for or not lists.exists():
             return
         seen = pq.read_table(lists, columns=[CONTACT_ID, TIMESTAMP]).sort_by([(TIMESTAMP, "descending")])
+        contacts = list(dict.fromkeys(seen[CONTACT_ID].to_pylist()))
         try:
-            self._live.warm(list(dict.fromkeys(seen[CONTACT_ID].to_pylist())))
-            self._warmed = stamp
-        except NextbestError as error:
-            log.warning("contacts cannot be read yet: %s", error)
+            self._live.warm(contacts)
+            for contact in contacts[: self.settings.rank_ahead if self.settings.ranking_seconds else 0]:
+                if self._stop.wait(PAUSE_SECONDS):
+                    return
+                self.answers.rank_ahead(contact, self.now())
+            self._ready_for = rests_on
+        except Exception as error:
+            log.warning("rankings could not be made ready: %s", error)
 
     def _items_stamp(self) -> object:
         tables = [table_path(self.settings, name) for name in ("item", "contact_lists")]
