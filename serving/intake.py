@@ -21,6 +21,7 @@ from features.events.log import EventLog
 from features.events.segment import EVENT_BYTES, Arrival, Unusable, translate
 from features.events.turned_away import TurnedAway
 from features.events.writer import Busy, Writer
+from nextbest.columns import ALIAS
 from nextbest.settings import Settings
 from serving.access import Access, Right, key_of
 from serving.bodies import read_body
@@ -63,6 +64,7 @@ class Received(BaseModel):
 class Collector(Protocol):
     """What the intake asks of serving.engine.Engine."""
 
+    settings: Settings
     access: Access
     writer: Writer
     turned_away: TurnedAway
@@ -114,16 +116,16 @@ def _taking(kind: str | None) -> Respond:
 
 async def _take(collector: Collector, http: Http, kind: str | None) -> Received:
     """Read, store, and only then answer."""
-    known = key_of(http) is not None
-    if known:
-        collector.access.admit(Right.WRITE, http)
+    right = collector.access.admit(Right.WRITE, http) if key_of(http) is not None else None
     body = await read_body(http, BATCH_BYTES)
     aside = _aside if len(body) > ASIDE_BYTES else _at_once
     said = await aside(_parsed, body)
-    if not known:
-        collector.access.admit(Right.WRITE, http, said.get("writeKey"))
+    if right is None:
+        right = collector.access.admit(Right.WRITE, http, said.get("writeKey"))
     now = collector.now()
     read = await aside(_read, said, kind, now)
+    if right < Right.SECRET and collector.settings.alias_key == "secret":
+        read.arrival.links = [link | {ALIAS: False} for link in read.arrival.links]
     if read.rejected:
         await _aside(collector.turned_away.add, _turned_away(read), now)
         if kind is not None:
