@@ -99,6 +99,8 @@ class Settings(BaseSettings):
     """Public key: may send events and ask recommendations."""
     secret_key: SecretStr | None = None
     """Secret key: may do everything; also signs identity tokens."""
+    demo_shop: bool = False
+    """Whether /demo is open although keys are set: it shows what is known of the contacts it offers."""
     budget_ms: float = Field(60.0, gt=0)
     """Time a request may spend on the learned model before the next rung of the ladder answers."""
     champions_poll_seconds: float = Field(5.0, gt=0)

@@ -7,6 +7,7 @@ import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nextbest.settings import Settings
+from serving import demo_shop
 from serving.access import check_binding
 from serving.engine import Engine
 from serving.web import create_app
@@ -22,7 +23,7 @@ def open_engine() -> Engine:
     return engine
 
 
-APP = create_app(open_engine)
+APP = create_app(open_engine, more_routes=demo_shop.ROUTES, more_calls=demo_shop.CALLS)
 
 
 class Front:

@@ -1,0 +1,322 @@
+"""The browser script, and a shop to try it in: the catalogue's own items, and a look into what the service knows.
+
+The shop is open where the service has no keys (this machine only) or NEXTBEST_DEMO_SHOP is set; elsewhere its
+pages do not exist. Only it ever hands out identity tokens, and only for the few contacts it offers.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+import pyarrow.parquet as pq
+from anyio import to_thread
+from pydantic import BaseModel, Field
+from starlette.requests import Request as Http
+from starlette.responses import Response
+from starlette.routing import Route
+
+from features.tables import table_path
+from serving._assets import send
+from serving._storefront import Storefront, category_name
+from serving.access import Right
+from serving.engine import Engine
+from serving.openapi import Call
+from serving.refused import Refused, parse
+from serving.schemas import Answer, ContactCard, Id, Request
+from serving.web import json_response, problem, read_body
+
+SCRIPT_SECONDS = 300
+ASSETS = ("shop.js", "pages.js", "panel.js", "parts.js", "tiles.js", "tag.js", "shop.css")
+POLICY = "; ".join(
+    [
+        "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:", "connect-src 'self'",
+        "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'", "require-trusted-types-for 'script'",
+    ]
+)  # fmt: skip
+CONTACTS_OFFERED = 6
+CARDS_LOOKED_AT = 30
+EVENTS_SHOWN = 12
+BODY = 4096
+
+
+class Product(Answer):
+    """A product as the pages show it."""
+
+    item_id: str
+    name: str
+    size: str | None
+    price: float | None
+    category: str
+    category_name: str
+    department: str
+    department_name: str
+
+
+class Products(Answer):
+    """Products, and whether there are more."""
+
+    products: list[Product]
+    more: bool = False
+
+
+class Offered(Answer):
+    """A contact one may log in as."""
+
+    contact_id: str
+    segment: str | None
+    stage: str
+    orders: float
+    categories: list[str]
+
+
+class DemoShop(Answer):
+    """What the shop's pages need to begin with."""
+
+    write_key: str
+    departments: list[dict[str, Any]]
+    contacts: list[Offered]
+    not_online: list[str]
+
+
+class LogInRequest(Request):
+    """Who to log in as."""
+
+    contact_id: Id
+
+
+class LoggedIn(Answer):
+    """A contact, and the token that proves it; null where the service has no keys."""
+
+    contact_id: str
+    identity_token: str | None
+
+
+class PanelRequest(Request):
+    """Whom to look at."""
+
+    contact_id: Id | None = None
+    anonymous_id: Id | None = None
+    identity_token: Annotated[str, Field(max_length=400)] | None = None
+
+
+class Happened(Answer):
+    """An event of the log."""
+
+    event: str
+    item: str | None
+    item_id: str | None
+    seconds_ago: float
+
+
+class CategoryShare(Answer):
+    """A category somebody looks at or buys in."""
+
+    path: str
+    name: str
+    share: float
+
+
+class Panel(Answer):
+    """What the service knows of a visitor or contact this moment."""
+
+    known_as: str
+    """contact, visitor or nobody."""
+    card: ContactCard | None
+    categories: list[CategoryShare]
+    events: list[Happened]
+    events_total: int
+
+
+async def script(http: Http) -> Response:
+    """Serve nextbest.js to the pages of any shop."""
+    return send(http, "nextbest.js", SCRIPT_SECONDS, {"cross-origin-resource-policy": "cross-origin"})
+
+
+async def shell(http: Http) -> Response:
+    """Serve the one page of the shop, whatever the address."""
+    _open(http)
+    headers = {"content-security-policy": POLICY, "referrer-policy": "same-origin"}
+    return send(http, "demo/index.html", 0, headers)
+
+
+async def file(http: Http) -> Response:
+    """Serve a file of the shop."""
+    _open(http)
+    name = http.path_params["name"]
+    if name not in ASSETS:
+        raise Refused(404, "not_found", f"no file '{name[:50]}'; known: {', '.join(ASSETS)}")
+    return send(http, f"demo/{name}", 0)
+
+
+async def config(http: Http) -> BaseModel:
+    """Return departments, the contacts one may be, and the public key."""
+    engine = _open(http)
+    front = _front(http)
+    key = engine.settings.write_key
+    return DemoShop(
+        write_key=key.get_secret_value() if key else "",
+        departments=front.departments,
+        contacts=await _contacts(http),
+        not_online=list(front.not_online),
+    )
+
+
+async def products(http: Http) -> BaseModel:
+    """Return products by ids, or the best selling of a category, or those a word finds."""
+    _open(http)
+    asked = http.query_params
+    front = _front(http)
+    if "ids" in asked:
+        return Products(products=front.products(asked["ids"].split(",")[:200]))  # type: ignore[arg-type]
+    start, count = _number(asked.get("start", "0"), 10_000), _number(asked.get("count", "24"), 96)
+    found, more = front.search(asked.get("category"), asked.get("q", "")[:100], start, count)
+    return Products(products=found, more=more)  # type: ignore[arg-type]
+
+
+async def log_in(http: Http) -> BaseModel:
+    """Sign one of the offered contacts' identity."""
+    engine = _open(http)
+    asked = parse(LogInRequest, await read_body(http, BODY))
+    if asked.contact_id not in {one.contact_id for one in await _contacts(http)}:
+        raise Refused(403, "not_offered", "the demo shop signs only for the contacts it offers: GET /demo/config")
+    token = None if engine.access.open else engine.access.token(asked.contact_id)
+    return LoggedIn(contact_id=asked.contact_id, identity_token=token)
+
+
+async def panel(http: Http) -> BaseModel:
+    """Return what is known of whoever is in the shop."""
+    engine = _open(http)
+    asked = parse(PanelRequest, await read_body(http, BODY))
+    if asked.contact_id is not None:
+        right = Right.SECRET if engine.access.open else Right.WRITE
+        engine.access.identify(asked.contact_id, asked.identity_token, right)
+    return await to_thread.run_sync(_panel, engine, _front(http), asked)
+
+
+def _panel(engine: Engine, front: Storefront, asked: PanelRequest) -> Panel:
+    now = engine.now()
+    card = engine.answers.contact_card(asked.contact_id, now) if asked.contact_id else None
+    contacts = [asked.contact_id] if asked.contact_id else []
+    visitors = [asked.anonymous_id] if asked.anonymous_id and not asked.contact_id else []
+    events = engine.log.tail(contacts, 0, visitors) if contacts or visitors else []
+    if card is not None and card.affinities:
+        shares = {one.category: one.share for one in card.affinities}
+    else:
+        shares = _looked_at(front, events)
+    return Panel(
+        known_as="contact" if card else "visitor" if events else "nobody",
+        card=card,
+        categories=[
+            CategoryShare(path=path, name=category_name(path), share=share)
+            for path, share in sorted(shares.items(), key=lambda one: -one[1])[:5]
+        ],
+        events=[_happened(front, event, now.timestamp()) for event in reversed(events[-EVENTS_SHOWN:])],
+        events_total=len(events),
+    )
+
+
+def _looked_at(front: Storefront, events: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the share of each category in what a visitor looked at, put into the cart or bought."""
+    rows = [front.catalogue.index.get(str(event["item_id"])) for event in events
+            if event["event"] in ("product_viewed", "product_added", "order_completed")]  # fmt: skip
+    seen = [str(front.catalogue.categories[row]) for row in rows if row is not None]
+    return {path: seen.count(path) / len(seen) for path in dict.fromkeys(seen) if path}
+
+
+def _happened(front: Storefront, event: dict[str, Any], now: float) -> Happened:
+    row = front.catalogue.index.get(str(event["item_id"])) if event["item_id"] else None
+    return Happened(
+        event=event["event"],
+        item=front.product(row)["name"] if row is not None else None,
+        item_id=event["item_id"],
+        seconds_ago=max(now - event["timestamp"].timestamp(), 0.0),
+    )
+
+
+async def _contacts(http: Http) -> list[Offered]:
+    """Return the contacts one may log in as; chosen once."""
+    state = http.app.state
+    if getattr(state, "demo_contacts", None) is None:
+        state.demo_contacts = await to_thread.run_sync(_choose, http.app.state.engine)
+    found: list[Offered] = state.demo_contacts
+    return found
+
+
+def _choose(engine: Engine) -> list[Offered]:
+    """Return a few contacts as different as can be found among some that lie evenly over all."""
+    table = table_path(engine.settings, "contact_lists")
+    ids = sorted(pq.read_table(table, columns=["contact_id"])["contact_id"].to_pylist()) if table.exists() else []
+    sample = ids[:: max(len(ids) // CARDS_LOOKED_AT, 1)]
+    cards = [card for card in (engine.answers.contact_card(one, engine.now()) for one in sample) if card]
+    kinds: dict[tuple[str | None, str], ContactCard] = {}
+    for card in sorted(cards, key=lambda card: -card.engagement.orders):
+        kinds.setdefault((card.segment.name if card.segment else None, card.stage), card)
+    chosen = [*kinds.values(), *(card for card in cards if card not in kinds.values())][:CONTACTS_OFFERED]
+    return [
+        Offered(
+            contact_id=card.contact_id, segment=card.segment.name if card.segment else None, stage=card.stage,
+            orders=card.engagement.orders, categories=[category_name(a.category) for a in card.affinities[:3]],
+        )
+        for card in chosen
+    ]  # fmt: skip
+
+
+def _open(http: Http) -> Engine:
+    """Return the engine where the shop is open. Raises Refused(404) elsewhere."""
+    engine: Engine = http.app.state.engine
+    if not (engine.access.open or engine.settings.demo_shop):
+        raise Refused(404, "not_found", "there is no demo shop here; NEXTBEST_DEMO_SHOP=true opens one")
+    return engine
+
+
+def _front(http: Http) -> Storefront:
+    """Return what the shop sells now. Raises Refused(503) while there is no catalogue."""
+    state = http.app.state
+    catalogue = state.engine.shelf.catalogue()
+    if catalogue is None:
+        raise Refused(503, "no_catalogue", "there are no items yet; run: nextbest demo")
+    held: Storefront | None = getattr(state, "demo_front", None)
+    if held is None or held.catalogue is not catalogue:
+        held = state.demo_front = Storefront.of(catalogue)
+    return held
+
+
+def _number(text: str, most: int) -> int:
+    if not text.isdecimal() or int(text) > most:
+        raise Refused(400, "invalid_request", f"'start' and 'count' are numbers from 0 to {most}, not '{text[:20]}'")
+    return int(text)
+
+
+def _answering(handle: Callable[[Http], Awaitable[Response | BaseModel]]) -> Callable[[Http], Awaitable[Response]]:
+    async def answer(http: Http) -> Response:
+        try:
+            said = await handle(http)
+        except Refused as refused:
+            return problem(refused.status, refused.code, refused.message)
+        return said if isinstance(said, Response) else json_response(said, headers={"cache-control": "no-store"})
+
+    return answer
+
+
+ROUTES = [
+    Route("/nextbest.js", _answering(script), methods=["GET"]),
+    Route("/demo/assets/{name}", _answering(file), methods=["GET"]),
+    Route("/demo/config", _answering(config), methods=["GET"]),
+    Route("/demo/products", _answering(products), methods=["GET"]),
+    Route("/demo/log-in", _answering(log_in), methods=["POST"]),
+    Route("/demo/panel", _answering(panel), methods=["POST"]),
+    Route("/demo", _answering(shell), methods=["GET"]),
+    Route("/demo/{page:path}", _answering(shell), methods=["GET"]),
+]
+CALLS = [
+    Call("GET", "/nextbest.js", "The script for the pages of a shop.", "text/javascript"),
+    Call("GET", "/demo", "The demo shop, where it is open.", "text/html", also=(404,)),
+    Call("GET", "/demo/{page:path}", "A page of the demo shop.", "text/html", also=(404,)),
+    Call("GET", "/demo/assets/{name}", "A file of the demo shop.", "text/plain", also=(404,)),
+    Call("GET", "/demo/config", "What the demo shop begins with.", DemoShop, also=(404, 503)),
+    Call("GET", "/demo/products", "Products of the demo shop: ids, or category, q, start, count.", Products,
+         also=(400, 404, 503)),
+    Call("POST", "/demo/log-in", "Be one of the demo shop's contacts.", LoggedIn, LogInRequest, limit=BODY,
+         also=(403, 404)),
+    Call("POST", "/demo/panel", "What the service knows of who is in the demo shop.", Panel, PanelRequest, limit=BODY,
+         also=(403, 404)),
+]  # fmt: skip
