@@ -1,12 +1,16 @@
 """One Settings object: NEXTBEST_* variables and nextbest.toml, nothing global."""
 
+import json
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -27,6 +31,36 @@ class ChannelSettings(BaseModel):
     weekly_cap: int = Field(3, ge=0)
     """Messages a contact gets over this channel in seven days at most."""
 
+
+def _listed(value: Any) -> Any:
+    """Read "a, b" as well as a JSON list."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    return (
+        json.loads(text)
+        if text.startswith("[")
+        else [part.strip() for part in text.split(",") if part.strip()]
+    )
+
+
+def _origin(text: str) -> str:
+    text = text.strip().rstrip("/").lower()
+    parts = urlsplit(text)
+    if text not in ("*", "null") and (not parts.scheme or not parts.netloc or parts.path or parts.query):
+        raise ValueError(f"'{text}' is no origin; write https://shop.example, or * for any")
+    return text
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text.strip()))
+    except ValueError:
+        raise ValueError(f"'{text}' is no address or network; write 10.0.0.1 or 10.0.0.0/8") from None
+
+
+Origin = Annotated[str, AfterValidator(_origin)]
+Network = Annotated[str, AfterValidator(_network)]
 
 DEFAULT_CHANNELS = {
     "email": ChannelSettings(cost=0.001, weekly_cap=3),
@@ -101,6 +135,16 @@ class Settings(BaseSettings):
     """Secret key: may do everything; also signs identity tokens."""
     demo_shop: bool = False
     """Whether /demo is open although keys are set: it shows what is known of the contacts it offers."""
+    origins: Annotated[list[Origin], NoDecode, BeforeValidator(_listed)] = []
+    """Origins whose pages may call ("https://shop.example, https://m.example"); the service's own always."""
+    trusted_proxies: Annotated[list[Network], NoDecode, BeforeValidator(_listed)] = []
+    """Addresses or networks of proxies whose x-forwarded-for tells the caller's address."""
+    address_rate: float | None = Field(None, gt=0)
+    """Requests a second of one address without the secret key, a worker; None: 100 where keys are set."""
+    key_rate: float | None = Field(None, gt=0)
+    """Requests a second with one key, a worker; None: 1000 where keys are set."""
+    rate_burst_seconds: float = Field(2.0, gt=0)
+    """Seconds' worth of requests that may come at once."""
     budget_ms: float = Field(60.0, gt=0)
     """Time a request may spend on the learned model before the next rung of the ladder answers."""
     champions_poll_seconds: float = Field(5.0, gt=0)

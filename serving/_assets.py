@@ -58,5 +58,7 @@ def send(http: Http, name: str, seconds: int, headers: dict[str, str] | None = N
     if http.headers.get("if-none-match") == held.etag:
         return Response(status_code=304, headers=shown)
     if "gzip" in http.headers.get("accept-encoding", ""):
-        return Response(held.zipped, headers={**shown, "content-encoding": "gzip"}, media_type=held.media_type)
+        return Response(
+            held.zipped, headers={**shown, "content-encoding": "gzip"}, media_type=held.media_type
+        )
     return Response(held.body, headers=shown, media_type=held.media_type)

@@ -102,7 +102,9 @@ class Storefront:
         known = (self.catalogue.index.get(item) for item in item_ids)
         return [self.product(row) for row in known if row is not None]
 
-    def search(self, category: str | None, words: str, start: int, count: int) -> tuple[list[dict[str, Any]], bool]:
+    def search(
+        self, category: str | None, words: str, start: int, count: int
+    ) -> tuple[list[dict[str, Any]], bool]:
         """Return the best selling products of a category whose title has all the words, and if there are more."""
         wanted = words.upper().split()
         found, skipped = [], 0
@@ -155,7 +157,13 @@ def name_and_size(title: str) -> tuple[str, str | None]:
     """Split a till's title into a readable name and a size: "MISC BAG SNACKS 4.5 OZ"."""
     found = SIZE.search(title)
     name = title[: found.start()] if found else title
-    for code, plain in ((r"\(BULK&BAG\)", ""), (r"\([^)]*$|\(\d+\)", ""), (r" W/", " with "), (r"[:*]", " "), ("&", " & ")):
+    for code, plain in (
+        (r"\(BULK&BAG\)", ""),
+        (r"\([^)]*$|\(\d+\)", ""),
+        (r" W/", " with "),
+        (r"[:*]", " "),
+        ("&", " & "),
+    ):
         name = re.sub(code, plain, name)
     return sentence(name), found.group(1).lower() if found else None
 

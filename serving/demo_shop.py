@@ -18,11 +18,13 @@ from features.tables import table_path
 from serving._assets import send
 from serving._storefront import Storefront, category_name
 from serving.access import Right
+from serving.bodies import read_body
 from serving.engine import Engine
 from serving.openapi import Call
+from serving.origins import sharing
 from serving.refused import Refused, parse
 from serving.schemas import Answer, ContactCard, Id, Request
-from serving.web import json_response, problem, read_body
+from serving.web import Respond, json_response, route
 
 SCRIPT_SECONDS = 300
 ASSETS = ("shop.js", "pages.js", "panel.js", "parts.js", "tiles.js", "tag.js", "shop.css")
@@ -126,30 +128,31 @@ class Panel(Answer):
     events_total: int
 
 
-async def script(http: Http) -> Response:
+async def script(engine: Engine, http: Http) -> Response:
     """Serve nextbest.js to the pages of any shop."""
+    del engine
     return send(http, "nextbest.js", SCRIPT_SECONDS, {"cross-origin-resource-policy": "cross-origin"})
 
 
-async def shell(http: Http) -> Response:
+async def shell(engine: Engine, http: Http) -> Response:
     """Serve the one page of the shop, whatever the address."""
-    _open(http)
+    _open(engine, http)
     headers = {"content-security-policy": POLICY, "referrer-policy": "same-origin"}
     return send(http, "demo/index.html", 0, headers)
 
 
-async def file(http: Http) -> Response:
+async def file(engine: Engine, http: Http) -> Response:
     """Serve a file of the shop."""
-    _open(http)
+    _open(engine, http)
     name = http.path_params["name"]
     if name not in ASSETS:
         raise Refused(404, "not_found", f"no file '{name[:50]}'; known: {', '.join(ASSETS)}")
     return send(http, f"demo/{name}", 0)
 
 
-async def config(http: Http) -> BaseModel:
+async def config(engine: Engine, http: Http) -> BaseModel:
     """Return departments, the contacts one may be, and the public key."""
-    engine = _open(http)
+    _open(engine, http)
     front = _front(http)
     key = engine.settings.write_key
     return DemoShop(
@@ -160,9 +163,9 @@ async def config(http: Http) -> BaseModel:
     )
 
 
-async def products(http: Http) -> BaseModel:
+async def products(engine: Engine, http: Http) -> BaseModel:
     """Return products by ids, or the best selling of a category, or those a word finds."""
-    _open(http)
+    _open(engine, http)
     asked = http.query_params
     front = _front(http)
     if "ids" in asked:
@@ -172,19 +175,21 @@ async def products(http: Http) -> BaseModel:
     return Products(products=found, more=more)  # type: ignore[arg-type]
 
 
-async def log_in(http: Http) -> BaseModel:
+async def log_in(engine: Engine, http: Http) -> BaseModel:
     """Sign one of the offered contacts' identity."""
-    engine = _open(http)
+    _open(engine, http)
     asked = parse(LogInRequest, await read_body(http, BODY))
     if asked.contact_id not in {one.contact_id for one in await _contacts(http)}:
-        raise Refused(403, "not_offered", "the demo shop signs only for the contacts it offers: GET /demo/config")
+        raise Refused(
+            403, "not_offered", "the demo shop signs only for the contacts it offers: GET /demo/config"
+        )
     token = None if engine.access.open else engine.access.token(asked.contact_id)
     return LoggedIn(contact_id=asked.contact_id, identity_token=token)
 
 
-async def panel(http: Http) -> BaseModel:
+async def panel(engine: Engine, http: Http) -> BaseModel:
     """Return what is known of whoever is in the shop."""
-    engine = _open(http)
+    _open(engine, http)
     asked = parse(PanelRequest, await read_body(http, BODY))
     if asked.contact_id is not None:
         right = Right.SECRET if engine.access.open else Right.WRITE
@@ -244,7 +249,11 @@ async def _contacts(http: Http) -> list[Offered]:
 def _choose(engine: Engine) -> list[Offered]:
     """Return a few contacts as different as can be found among some that lie evenly over all."""
     table = table_path(engine.settings, "contact_lists")
-    ids = sorted(pq.read_table(table, columns=["contact_id"])["contact_id"].to_pylist()) if table.exists() else []
+    ids = (
+        sorted(pq.read_table(table, columns=["contact_id"])["contact_id"].to_pylist())
+        if table.exists()
+        else []
+    )
     sample = ids[:: max(len(ids) // CARDS_LOOKED_AT, 1)]
     cards = [card for card in (engine.answers.contact_card(one, engine.now()) for one in sample) if card]
     kinds: dict[tuple[str | None, str], ContactCard] = {}
@@ -260,12 +269,12 @@ def _choose(engine: Engine) -> list[Offered]:
     ]  # fmt: skip
 
 
-def _open(http: Http) -> Engine:
-    """Return the engine where the shop is open. Raises Refused(404) elsewhere."""
-    engine: Engine = http.app.state.engine
+def _open(engine: Engine, http: Http) -> None:
+    """Raise Refused(404) where there is no shop, (403) for pages of other origins, (429) for too many calls."""
     if not (engine.access.open or engine.settings.demo_shop):
         raise Refused(404, "not_found", "there is no demo shop here; NEXTBEST_DEMO_SHOP=true opens one")
-    return engine
+    engine.access.admit(Right.NONE, http)
+    sharing(engine.access, http.headers)
 
 
 def _front(http: Http) -> Storefront:
@@ -282,41 +291,32 @@ def _front(http: Http) -> Storefront:
 
 def _number(text: str, most: int) -> int:
     if not text.isdecimal() or int(text) > most:
-        raise Refused(400, "invalid_request", f"'start' and 'count' are numbers from 0 to {most}, not '{text[:20]}'")
+        raise Refused(
+            400, "invalid_request", f"'start' and 'count' are numbers from 0 to {most}, not '{text[:20]}'"
+        )
     return int(text)
 
 
-def _answering(handle: Callable[[Http], Awaitable[Response | BaseModel]]) -> Callable[[Http], Awaitable[Response]]:
-    async def answer(http: Http) -> Response:
-        try:
-            said = await handle(http)
-        except Refused as refused:
-            return problem(refused.status, refused.code, refused.message)
-        return said if isinstance(said, Response) else json_response(said, headers={"cache-control": "no-store"})
+def _json(handle: Callable[[Engine, Http], Awaitable[BaseModel]]) -> Respond:
+    async def respond(engine: Engine, http: Http) -> Response:
+        return json_response(await handle(engine, http), headers={"cache-control": "no-store"})
 
-    return answer
+    return respond
 
 
-ROUTES = [
-    Route("/nextbest.js", _answering(script), methods=["GET"]),
-    Route("/demo/assets/{name}", _answering(file), methods=["GET"]),
-    Route("/demo/config", _answering(config), methods=["GET"]),
-    Route("/demo/products", _answering(products), methods=["GET"]),
-    Route("/demo/log-in", _answering(log_in), methods=["POST"]),
-    Route("/demo/panel", _answering(panel), methods=["POST"]),
-    Route("/demo", _answering(shell), methods=["GET"]),
-    Route("/demo/{page:path}", _answering(shell), methods=["GET"]),
-]
-CALLS = [
-    Call("GET", "/nextbest.js", "The script for the pages of a shop.", "text/javascript"),
-    Call("GET", "/demo", "The demo shop, where it is open.", "text/html", also=(404,)),
-    Call("GET", "/demo/{page:path}", "A page of the demo shop.", "text/html", also=(404,)),
-    Call("GET", "/demo/assets/{name}", "A file of the demo shop.", "text/plain", also=(404,)),
-    Call("GET", "/demo/config", "What the demo shop begins with.", DemoShop, also=(404, 503)),
-    Call("GET", "/demo/products", "Products of the demo shop: ids, or category, q, start, count.", Products,
-         also=(400, 404, 503)),
-    Call("POST", "/demo/log-in", "Be one of the demo shop's contacts.", LoggedIn, LogInRequest, limit=BODY,
-         also=(403, 404)),
-    Call("POST", "/demo/panel", "What the service knows of who is in the demo shop.", Panel, PanelRequest, limit=BODY,
-         also=(403, 404)),
-]  # fmt: skip
+SHELF = (404, 503)
+SERVED: tuple[tuple[Call, Respond], ...] = (
+    (Call("GET", "/nextbest.js", "The script for the pages of a shop.", "text/javascript"), script),
+    (Call("GET", "/demo/assets/{name}", "A file of the demo shop.", "text/plain", also=(404,)), file),
+    (Call("GET", "/demo/config", "What the demo shop begins with.", DemoShop, also=SHELF), _json(config)),
+    (Call("GET", "/demo/products", "Products by ids, or by category, q, start and count.", Products,
+          also=(400, *SHELF)), _json(products)),
+    (Call("POST", "/demo/log-in", "Be one of the demo shop's contacts.", LoggedIn, LogInRequest, limit=BODY,
+          also=(403, 404)), _json(log_in)),
+    (Call("POST", "/demo/panel", "What the service knows of who is in the demo shop.", Panel, PanelRequest,
+          limit=BODY, also=(403, *SHELF)), _json(panel)),
+    (Call("GET", "/demo", "The demo shop, where it is open.", "text/html", also=(404,)), shell),
+    (Call("GET", "/demo/{page:path}", "A page of the demo shop.", "text/html", also=(404,)), shell),
+)  # fmt: skip
+CALLS = [call for call, _ in SERVED]
+ROUTES = [route(call, respond) for call, respond in SERVED]

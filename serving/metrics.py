@@ -31,6 +31,10 @@ class Metrics:
             "nextbest_answers", "Answers by route, who gave them, and why not the first choice.",
             ("route", "source", "fallback"), registry=self._registry,
         )  # fmt: skip
+        self.refused = Counter(
+            "nextbest_refused", "Requests refused by route and why (too_many_requests: the rate limits).",
+            ("route", "code"), registry=self._registry,
+        )  # fmt: skip
         self._champions = Gauge(
             "nextbest_champion", "1 for the version that serves a task.", ("task", "version"),
             registry=self._registry, multiprocess_mode="livemax",

@@ -17,6 +17,8 @@ REFUSALS = {
     401: "No key, or an unknown one.",
     403: "The key does not allow this.",
     413: "The body is too big.",
+    415: "The body is encoded otherwise than with gzip.",
+    429: "Too many requests; Retry-After says how many seconds to wait.",
 }
 
 
@@ -63,6 +65,12 @@ def document(calls: Sequence[Call], version: str) -> dict[str, Any]:
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "basic": {"type": "http", "scheme": "basic", "description": "The key is the user name."},
+                "writeKey": {
+                    "type": "apiKey",
+                    "in": "query",
+                    "name": "writeKey",
+                    "description": "The write key only.",
+                },
             },
         },
     }
@@ -84,6 +92,8 @@ def _operation(call: Call) -> dict[str, Any]:
         }
     if call.right is not Right.NONE:
         operation["security"] = [{"bearer": []}, {"basic": []}]
+        if call.right is Right.WRITE:
+            operation["security"].append({"writeKey": []})
         operation["description"] = (
             f"Needs the {'secret' if call.right is Right.SECRET else 'write or the secret'} key."
         )
@@ -98,8 +108,8 @@ def _responses(call: Call) -> dict[str, Any]:
     )
     responses: dict[str, Any] = {str(call.status): {"description": "The answer.", "content": body}}
     statuses = list(call.also)
-    statuses += [400, 413] if call.asked else []
-    statuses += [401, 403] if call.right is not Right.NONE else []
+    statuses += [400, 413, 415] if call.asked else []
+    statuses += [401, 403, 429] if call.right is not Right.NONE else []
     for status in sorted(set(statuses)):
         problem = {"application/json": {"schema": _ref(Problem)}}
         responses[str(status)] = {

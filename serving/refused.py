@@ -1,6 +1,7 @@
 """Reading what was asked, and saying what was wrong with it and what would work."""
 
 import re
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -10,11 +11,13 @@ from serving.schemas import Request
 
 
 class Refused(Exception):
-    """A request that is answered with a problem."""
+    """A request that is answered with a problem, and with these headers."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(message)
-        self.status, self.code, self.message = status, code, message
+        self.status, self.code, self.message, self.headers = status, code, message, headers
 
 
 Parsed = TypeVar("Parsed", bound=Request)

@@ -26,6 +26,10 @@ def open_engine() -> Engine:
 APP = create_app(open_engine, more_routes=demo_shop.ROUTES, more_calls=demo_shop.CALLS)
 
 
+# uvicorn puts a trusted proxy's x-forwarded-for in the place of its address; by default it trusts loopback
+os.environ["FORWARDED_ALLOW_IPS"] = ",".join(Settings().trusted_proxies)
+
+
 class Front:
     """Sends every request to our app: BentoML's own /livez, /readyz and 404 know nothing of our contract."""
 

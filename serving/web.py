@@ -14,14 +14,19 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as Http
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Scope
 
 from serving.access import Right
+from serving.bodies import read_body
 from serving.engine import Engine
 from serving.metrics import CONTENT_TYPE, Metrics
 from serving.openapi import Call, document
+from serving.origins import Origins
 from serving.refused import Refused, parse
 from serving.schemas import (
     BestChannel,
@@ -60,6 +65,7 @@ class Alive(BaseModel):
 
 
 Handler = Callable[[Engine, Any, Http, Right], BaseModel]
+Respond = Callable[[Engine, Http], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
@@ -168,7 +174,8 @@ def create_app(
 ) -> Starlette:
     """Return the app; the engine is opened when serving starts and closed when it ends.
 
-    `more_routes` are mounted beside the endpoints; `more_calls` describe them in the OpenAPI document.
+    `more_routes` (made with `route`) are mounted beside the endpoints; `more_calls` describe them in the
+    OpenAPI document.
     """
     metrics = Metrics()
 
@@ -184,7 +191,7 @@ def create_app(
     shown = document([*(e.call for e in endpoints), *more_calls, *OPERATIONS], _version())
     app = Starlette(
         routes=[
-            *(_route(endpoint, metrics) for endpoint in endpoints),
+            *(route(endpoint.call, _respond(endpoint)) for endpoint in endpoints),
             *more_routes,
             Route("/livez", _fixed(to_json(Alive()))),
             Route("/readyz", _readyz),
@@ -194,6 +201,7 @@ def create_app(
                 "/{path:path}", _nowhere(shown), methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
             ),
         ],
+        middleware=[Middleware(Origins, refuse=_refused_at_the_door)],
         exception_handlers={HTTPException: _http_problem, Exception: _crash},
         lifespan=lifespan,
     )
@@ -201,33 +209,47 @@ def create_app(
     return app
 
 
-def _route(endpoint: Endpoint, metrics: Metrics) -> Route:
-    call = endpoint.call
-    limit = call.limit
+def route(call: Call, respond: Respond) -> Route:
+    """Return a route that measures, and answers what `respond` refuses or fails at.
+
+    `respond` says who answered in `http.state.source`, where that is worth knowing.
+    """
 
     async def answer(http: Http) -> Response:
         started = time.perf_counter()
-        source = "none"
+        state = http.app.state
+        http.state.source = "none"
         try:
-            engine: Engine = http.app.state.engine
-            right = engine.access.require(call.right, http.headers)
-            asked = parse(call.asked, await read_body(http, limit)) if call.asked else None
-            if endpoint.aside:
-                result = await to_thread.run_sync(endpoint.handle, engine, asked, http, right)
-            else:
-                result = endpoint.handle(engine, asked, http, right)
-            source = _count(metrics, call.path, result)
-            response = json_response(result)
+            response = await respond(state.engine, http)
         except Refused as refused:
-            response = problem(refused.status, refused.code, refused.message)
+            response = refusal(refused, state.metrics, call.path)
+        except ClientDisconnect:  # nobody reads this
+            response = problem(400, "disconnected", "the caller went away before the body was complete")
         except Exception:
             log.exception("%s %s failed", call.method, call.path)
             response = problem(500, "internal_error", "this is a fault of the service; its log says more")
+        metrics: Metrics = state.metrics
         metrics.requests.labels(call.path, response.status_code).inc()
-        metrics.seconds.labels(call.path, source).observe(time.perf_counter() - started)
+        metrics.seconds.labels(call.path, http.state.source).observe(time.perf_counter() - started)
         return response
 
     return Route(call.path, answer, methods=[call.method])
+
+
+def _respond(endpoint: Endpoint) -> Respond:
+    call = endpoint.call
+
+    async def respond(engine: Engine, http: Http) -> Response:
+        right = engine.access.admit(call.right, http)
+        asked = parse(call.asked, await read_body(http, call.limit)) if call.asked else None
+        if endpoint.aside:
+            result = await to_thread.run_sync(endpoint.handle, engine, asked, http, right)
+        else:
+            result = endpoint.handle(engine, asked, http, right)
+        http.state.source = _count(http.app.state.metrics, call.path, result)
+        return json_response(result)
+
+    return respond
 
 
 def _count(metrics: Metrics, path: str, result: BaseModel) -> str:
@@ -241,22 +263,6 @@ def _count(metrics: Metrics, path: str, result: BaseModel) -> str:
     return source if len(parts) == 1 else "many"
 
 
-async def read_body(http: Http, limit: int) -> bytes:
-    """Return the body. Raises Refused(413) as soon as it is longer than the limit."""
-    too_big = Refused(413, "too_big", f"the body is bigger than {limit // 1024} KB; ask in smaller parts")
-    try:
-        if int(http.headers.get("content-length", 0)) > limit:
-            raise too_big
-    except ValueError:
-        raise Refused(400, "invalid_request", "content-length is not a number") from None
-    body = bytearray()
-    async for chunk in http.stream():
-        body += chunk
-        if len(body) > limit:
-            raise too_big
-    return bytes(body)
-
-
 def json_response(
     content: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
@@ -264,10 +270,21 @@ def json_response(
     return Response(to_json(content), status, headers, "application/json")
 
 
-def problem(status: int, code: str, message: str) -> Response:
+def problem(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return what was wrong in the one form every error has."""
-    headers = {"www-authenticate": 'Bearer realm="nextbest"'} if status == 401 else None
+    if status == 401:
+        headers = {"www-authenticate": 'Bearer realm="nextbest"'}
     return json_response(Problem(code=code, message=message), status, headers)
+
+
+def refusal(refused: Refused, metrics: Metrics, path: str) -> Response:
+    """Return a refusal as a problem, counted."""
+    metrics.refused.labels(path, refused.code).inc()
+    return problem(refused.status, refused.code, refused.message, refused.headers)
+
+
+def _refused_at_the_door(scope: Scope, refused: Refused) -> Response:
+    return refusal(refused, scope["app"].state.metrics, "any")
 
 
 def _fixed(body: bytes) -> Callable[[Http], Awaitable[Response]]:

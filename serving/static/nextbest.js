@@ -26,6 +26,10 @@
 
   const warn = (what) => window.console && console.warn('nextbest:', what);
   const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+  // the public key in the address and a plain body: other origins are asked without a preflight
+  const PLAIN = { 'content-type': 'text/plain' };
+  const address = (path) =>
+    settings.host + path + (settings.writeKey ? '?writeKey=' + encodeURIComponent(settings.writeKey) : '');
   const announce = (type, detail) =>
     document.dispatchEvent(new CustomEvent('nextbest', { detail: { type, ...detail } }));
 
@@ -147,8 +151,8 @@
     return names;
   }
 
-  const body = (names) => '{"writeKey":' + JSON.stringify(settings.writeKey) + ',"sentAt":"' +
-    new Date().toISOString() + '","batch":[' + names.map((name) => queue.get(name)).join() + ']}';
+  const body = (names) => '{"sentAt":"' + new Date().toISOString() + '","batch":[' +
+    names.map((name) => queue.get(name)).join() + ']}';
 
   async function send(names) {
     let status = 0;
@@ -157,10 +161,8 @@
     stopSending = new AbortController();
     const late = setTimeout(() => stopSending.abort(), SEND_MS);
     try {
-      // text/plain with the key in the body: no preflight
-      const answer = await fetch(settings.host + '/v1/batch', {
-        method: 'POST', keepalive: true, credentials: 'omit', signal: stopSending.signal,
-        headers: { 'content-type': 'text/plain' }, body: body(names),
+      const answer = await fetch(address('/v1/batch'), {
+        method: 'POST', keepalive: true, credentials: 'omit', signal: stopSending.signal, headers: PLAIN, body: body(names),
       });
       wait = 1000 * Number(answer.headers.get('retry-after')) || 0;
       if (answer.ok) await answer.json(); // a captive portal says 200 too, in HTML
@@ -185,8 +187,7 @@
   function leave() {
     const names = allowed && navigator.onLine && navigator.sendBeacon ? batch(inFlight) : [];
     if (!names.length || Date.now() < notBefore) return;
-    navigator.sendBeacon(
-      settings.host + '/beacon/v1/batch?writeKey=' + encodeURIComponent(settings.writeKey), body(names));
+    navigator.sendBeacon(address('/beacon/v1/batch'), body(names));
   }
 
   function begin() {
@@ -206,7 +207,7 @@
   // --- Pages, also of applications that change the address without loading one.
 
   let referrer = document.referrer;
-  let address = null;
+  let current = null;
   let paged = null;
 
   const place = () => location.href.replace(/#(?![/!]).*/, '');
@@ -214,17 +215,16 @@
     title: document.title, referrer });
 
   function moved() {
-    if (address === null || place() === address) return;
-    referrer = address;
-    address = place();
+    if (current === null || place() === current) return;
+    referrer = current;
+    const at = current = place();
     paged = null;
-    const at = address;
-    setTimeout(() => { if (at === address && paged === null) page(); }, 100); // the title comes after
+    setTimeout(() => { if (at === current && paged === null) page(); }, 100); // the title comes after
   }
 
   function listen() {
-    if (address !== null) return;
-    address = place();
+    if (current !== null) return;
+    current = place();
     window.addEventListener('pagehide', guarded(leave));
     document.addEventListener('visibilitychange', guarded(() => document.hidden && leave()));
     window.addEventListener('online', guarded(() => {
@@ -249,12 +249,13 @@
 
   const FIELD = /{{\s*([\w.]+)\s*}}/g;
   const URLS = /^(href|src|srcset|action|formaction|poster|data|cite|background|ping|xlink:href)$/i;
+  const HAS = Object.prototype.hasOwnProperty;
   const CODE = /^(on|style$|srcdoc$)/i;
 
   function field(item, path) {
     let value = item;
     for (const name of path.split('.')) {
-      if (value === null || typeof value !== 'object' || !Object.prototype.hasOwnProperty.call(value, name)) return '';
+      if (value === null || typeof value !== 'object' || !HAS.call(value, name)) return '';
       value = value[name];
     }
     return value === null || value === undefined || typeof value === 'object' ? '' : String(value);
@@ -281,11 +282,11 @@
       }
       for (const { name, value } of [...node.attributes]) {
         if (!value.includes('{{')) continue;
-        const address = URLS.test(name);
+        const url = URLS.test(name);
         const whole = /^\s*{{[^}]*}}\s*$/.test(value);
         const filled = value.replace(FIELD, (_, path) =>
-          address && !whole ? encodeURIComponent(field(item, path)) : field(item, path));
-        if (CODE.test(name) || (address && (!filled.trim() || !safe(filled)))) node.removeAttribute(name);
+          url && !whole ? encodeURIComponent(field(item, path)) : field(item, path));
+        if (CODE.test(name) || (url && (!filled.trim() || !safe(filled)))) node.removeAttribute(name);
         else node.setAttribute(name, filled);
       }
     }
@@ -394,11 +395,8 @@
     }
   }
 
-  const post = (asked, stop) => fetch(settings.host + '/v1/recommendations', {
-    method: 'POST', credentials: 'omit', signal: stop.signal, body: JSON.stringify(asked),
-    headers: settings.writeKey ?
-      { 'content-type': 'application/json', authorization: 'Bearer ' + settings.writeKey } :
-      { 'content-type': 'text/plain' },
+  const post = (asked, stop) => fetch(address('/v1/recommendations'), {
+    method: 'POST', credentials: 'omit', signal: stop.signal, body: JSON.stringify(asked), headers: PLAIN,
   });
 
   function show(el, block, options, items, answer) {
@@ -497,7 +495,8 @@
   }
 
   const api = { version: VERSION, init: guarded(init) };
-  for (const [name, call] of Object.entries({ identify, track, page, recommend, consent, reset })) {
+  const calls = { identify, track, page, recommend, consent, reset, anonymousId: () => anonymousId };
+  for (const [name, call] of Object.entries(calls)) {
     api[name] = guarded((...given) =>
       settings ? call(...given) : new Promise((done) => early.length < 100 && early.push([name, given, done])));
   }

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial, partialmethod
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -15,14 +16,17 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from starlette.applications import Starlette
 
+from features.points import Rules
 from features.state import ContactState, ContactView
 from models.base import Ranking, Reason
 from models.catalogue import Catalogue
 from nextbest.columns import CONTACT_COLUMNS, ITEM_COLUMNS, ITEM_STATISTICS
 from nextbest.settings import Settings
+from serving.access import Access
+from serving.answers import Answers
 from serving.book import ContactBook
 from serving.budget import Budget
-from serving.champions import Loaded
+from serving.champions import Loaded, Status
 from serving.parts import Parts
 from serving.people import People
 from serving.predict import PredictionLadders
@@ -205,7 +209,7 @@ class Client:
 
     def __init__(self, app: Starlette, portal: BlockingPortal) -> None:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        self._client = httpx.AsyncClient(transport=transport, base_url="http://service")
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
         self._portal = portal
 
     def request(self, method: str, path: str, **asked: Any) -> httpx.Response:
@@ -227,3 +231,28 @@ def client_of() -> Callable[[Starlette], AbstractContextManager[Client]]:
             yield Client(app, portal)
 
     return client_of
+
+
+class FakeEngine(SimpleNamespace):
+    """What the app asks of an engine."""
+
+    def __init__(self, shop: Any) -> None:
+        erased: list[str] = []
+        status = {"churn": Status("nextbest-churn/1", "nextbest-churn/2", "it is broken")}
+        super().__init__(
+            access=Access(shop.settings), now=lambda: shop.now, erased=erased, closed=False,
+            answers=Answers(shop.parts(), Rules(rules=())), gone={"registry": "gone"},
+            champions=SimpleNamespace(status=lambda: status), decisions=SimpleNamespace(written=3, dropped=1),
+            erase=lambda contact: not erased.append(contact),
+        )  # fmt: skip
+
+    def missing(self) -> dict[str, str]:
+        return dict(self.gone)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture(scope="session")
+def engine_of() -> Callable[[Shop], FakeEngine]:
+    return FakeEngine

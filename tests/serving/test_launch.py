@@ -152,6 +152,7 @@ def test_the_service_reads_the_settings_it_was_given(tmp_path: Path) -> None:
     given = Settings(
         home=tmp_path, secret_key=SecretStr(SECRET), workers=2, unknown_consent="allow", budget_ms=17.5,
         channels={"email": {"cost": 0.5, "weekly_cap": 9}},  # type: ignore[dict-item]
+        origins=["https://shop.example/"], trusted_proxies=["10.0.0.0/8"], address_rate=3.5,
     )  # fmt: skip
     read = "from nextbest.settings import Settings; print(Settings().model_dump_json())"
     told = subprocess.run(

@@ -5,16 +5,11 @@ import hashlib
 import hmac
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
 import pytest
 
-from features.points import Rules
-from serving.access import Access
-from serving.answers import Answers
-from serving.champions import Status
 from serving.web import create_app
 
 SECRET, WRITE = "s3cret", "wr1te"
@@ -26,34 +21,14 @@ ROUTES = {
 }  # fmt: skip
 
 
-class FakeEngine(SimpleNamespace):
-    """What the app asks of an engine."""
-
-    def __init__(self, shop: Any) -> None:
-        erased: list[str] = []
-        status = {"churn": Status("nextbest-churn/1", "nextbest-churn/2", "it is broken")}
-        super().__init__(
-            access=Access(shop.settings), now=lambda: shop.now, erased=erased, closed=False,
-            answers=Answers(shop.parts(), Rules(rules=())), gone={"registry": "gone"},
-            champions=SimpleNamespace(status=lambda: status), decisions=SimpleNamespace(written=3, dropped=1),
-            erase=lambda contact: not erased.append(contact),
-        )  # fmt: skip
-
-    def missing(self) -> dict[str, str]:
-        return dict(self.gone)
-
-    def close(self) -> None:
-        self.closed = True
+@pytest.fixture
+def engine(shop: Any, engine_of: Any) -> Any:
+    return engine_of(shop)
 
 
 @pytest.fixture
-def engine(shop: Any) -> FakeEngine:
-    return FakeEngine(shop)
-
-
-@pytest.fixture
-def client(engine: FakeEngine, client_of: Any) -> Iterator[Any]:
-    with client_of(create_app(lambda: engine)) as client:  # type: ignore[arg-type, return-value]
+def client(engine: Any, client_of: Any) -> Iterator[Any]:
+    with client_of(create_app(lambda: engine)) as client:
         yield client
     assert engine.closed
 
@@ -86,7 +61,7 @@ def test_a_horizon_the_model_does_not_know_is_refused_with_those_it_does(client:
     }  # fmt: skip
 
 
-def test_the_other_calls_answer(client: Any, engine: FakeEngine) -> None:
+def test_the_other_calls_answer(client: Any, engine: Any) -> None:
     assert client.post("/v1/bought-together", json={"item_ids": ["i00"]}).json()["rules"] == []
     channels = client.post("/v1/best-channel", json={"contact_ids": ["c1", "c2"]}).json()
     assert [one["contact_id"] for one in channels["contacts"]] == ["c1", "c2"]
@@ -132,7 +107,7 @@ def test_a_body_without_a_length_is_bounded_too(client: Any) -> None:
     assert client.post("/v1/recommendations", content=pieces()).status_code == 413
 
 
-def test_a_fault_of_ours_says_nothing_of_its_insides(client: Any, engine: FakeEngine) -> None:
+def test_a_fault_of_ours_says_nothing_of_its_insides(client: Any, engine: Any) -> None:
     engine.answers = None
     answer = client.post("/v1/recommendations", json={})
     assert answer.status_code == 500
@@ -141,11 +116,11 @@ def test_a_fault_of_ours_says_nothing_of_its_insides(client: Any, engine: FakeEn
 
 
 @pytest.fixture
-def guarded(shop: Any, client_of: Any) -> Iterator[Any]:
+def guarded(shop: Any, client_of: Any, engine_of: Any) -> Iterator[Any]:
     shop.settings = shop.settings.model_copy(
         update={"write_key": _secret(WRITE), "secret_key": _secret(SECRET)}
     )
-    with client_of(create_app(lambda: FakeEngine(shop))) as client:  # type: ignore[arg-type, return-value]
+    with client_of(create_app(lambda: engine_of(shop))) as client:
         yield client
 
 
@@ -203,7 +178,7 @@ def _both_forms(key: str | None) -> list[dict[str, str]]:
     return [{"authorization": f"Bearer {key}"}, {"authorization": f"Basic {basic}"}]
 
 
-def test_health(client: Any, engine: FakeEngine) -> None:
+def test_health(client: Any, engine: Any) -> None:
     assert client.get("/livez").json() == {"alive": True}
     ready = client.get("/readyz")
     assert (ready.status_code, ready.json()["missing"]) == (200, {"registry": "gone"})
