@@ -28,23 +28,33 @@ DEPARTMENTS = {
     "SPIRITS": "Wine and spirits",
 }
 """Complete Journey's departments; any other is shown under its own name."""
-NOT_ONLINE = frozenset(
-    "FUEL COUPON MISCELLANEOUS RESTAURANT AUTOMOTIVE".split()
-    + ["TRAVEL & LEISURE", "CNTRL-STORE SUP", "CHARITABLE CONT", "PROD-WHS SALES", "POSTAL CENTER"]
-    + ["GM MERCH EXP", "PHOTO & VIDEO", "ELECT &PLUMBING", "DRUG GM/CIGARETTES"]
-)
+NOT_ONLINE = frozenset({
+    "FUEL", "COUPON", "MISCELLANEOUS", "RESTAURANT", "AUTOMOTIVE", "TRAVEL & LEISURE", "CNTRL-STORE SUP",
+    "CHARITABLE CONT", "PROD-WHS SALES", "POSTAL CENTER", "GM MERCH EXP", "PHOTO & VIDEO", "ELECT &PLUMBING",
+    "DRUG GM/CIGARETTES",
+})  # fmt: skip
 """Departments and categories nobody can put into a parcel."""
 WORDS = {
-    "sft": "soft", "drnk": "drink", "drnks": "drinks", "drnking": "drinking", "btl": "bottle", "sngl": "single",
-    "srv": "serve", "frzn": "frozen", "refrgratd": "refrigerated", "pwdr": "powder", "crystl": "crystal",
+    "sft": "soft", "drnk": "drink", "drnks": "drinks", "drnking": "drinking", "btl": "bottle",
+    "sngl": "single", "srv": "serve", "frzn": "frozen", "refrgratd": "refrigerated", "pwdr": "powder",
+    "crystl": "crystal",
     "mx": "mix", "mxs": "mixes", "bkd": "baked", "fd": "foods", "brkfst": "breakfast", "whlsm": "wholesome",
     "dsh": "dishes", "sald": "salad", "drsng": "dressing", "sndwch": "sandwich", "sprd": "spread",
-    "cleang": "cleaning", "bg": "bags", "trsh": "trash", "tiss": "tissues", "dnr": "dinner", "sply": "supplies",
+    "cleang": "cleaning", "bg": "bags", "trsh": "trash", "tiss": "tissues", "dnr": "dinner",
+    "sply": "supplies",
     "bn": "beans", "pnt": "peanut", "btr": "butter", "wtr": "water", "flvrd": "flavoured", "br": "bread",
     "pkld": "pickled", "sherbts": "sherbets", "prep": "prepared", "pkg": "pack", "incl": "", "carb": "",
     "misc": "various", "misc.": "various", "sw": "sweet", "gds": "bakes", "chs": "cheese", "swt": "sweet",
-    "ckd": "cooked", "iws": "wrapped", "orng": "orange", "choc": "chocolate", "whl": "whole",
+    "ckd": "cooked", "iws": "wrapped", "mainstream": "", "fluid": "", "only": "",
+    "checklane": "at the till", "x": "extra", "orng": "orange", "choc": "chocolate", "whl": "whole",
 }  # fmt: skip
+NAMES = {
+    "FLUID MILK WHITE ONLY": "White milk",
+    "SOFT DRINKS 12/18&15PK CAN CAR": "Soft drinks, cans",
+    "SFT DRNK 2 LITER BTL CARB INCL": "Soft drink, 2 litres",
+    "PREP FD: SIDE DISHES (HOT)": "Hot side dishes",
+}
+"""What sells most and reads worst."""
 SIZE = re.compile(r"\s+(\d[\d./-]*\s*(?:OZ|LB|CT|PK|QT|PT|GA|GAL|ML|LT|L|DZ|YD|SQ FT|FT|PC|EA|GM|KG))\b.*$")
 SUBCATEGORIES = 12
 
@@ -105,9 +115,10 @@ class Storefront:
     def search(
         self, category: str | None, words: str, start: int, count: int
     ) -> tuple[list[dict[str, Any]], bool]:
-        """Return the best selling products of a category whose title has all the words, and if there are more."""
+        """Return a category's best sellers whose titles have all the words, and whether there are more."""
         wanted = words.upper().split()
-        found, skipped = [], 0
+        found: list[dict[str, Any]] = []
+        skipped = 0
         for row in self.rows:
             path = str(self.catalogue.paths[row])
             if category and path != category and not path.startswith(category + "/"):
@@ -157,6 +168,8 @@ def name_and_size(title: str) -> tuple[str, str | None]:
     """Split a till's title into a readable name and a size: "MISC BAG SNACKS 4.5 OZ"."""
     found = SIZE.search(title)
     name = title[: found.start()] if found else title
+    if name in NAMES:
+        return NAMES[name], found.group(1).lower() if found else None
     for code, plain in (
         (r"\(BULK&BAG\)", ""),
         (r"\([^)]*$|\(\d+\)", ""),

@@ -1,4 +1,4 @@
-"""The browser script, and a shop to try it in: the catalogue's own items, and a look into what the service knows.
+"""The browser script, and a shop to try it in: the catalogue's items, and a look into what the service knows.
 
 The shop is open where the service has no keys (this machine only) or NEXTBEST_DEMO_SHOP is set; elsewhere its
 pages do not exist. Only it ever hands out identity tokens, and only for the few contacts it offers.
@@ -12,7 +12,6 @@ from anyio import to_thread
 from pydantic import BaseModel, Field
 from starlette.requests import Request as Http
 from starlette.responses import Response
-from starlette.routing import Route
 
 from features.tables import table_path
 from serving._assets import send
@@ -30,13 +29,14 @@ SCRIPT_SECONDS = 300
 ASSETS = ("shop.js", "pages.js", "panel.js", "parts.js", "tiles.js", "tag.js", "shop.css")
 POLICY = "; ".join(
     [
-        "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:", "connect-src 'self'",
-        "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'", "require-trusted-types-for 'script'",
+        "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:",
+        "connect-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
     ]
 )  # fmt: skip
 CONTACTS_OFFERED = 6
 CARDS_LOOKED_AT = 30
-EVENTS_SHOWN = 12
+EVENTS_SHOWN = 60
 BODY = 4096
 
 
@@ -75,8 +75,13 @@ class DemoShop(Answer):
 
     write_key: str
     departments: list[dict[str, Any]]
-    contacts: list[Offered]
     not_online: list[str]
+
+
+class Contacts(Answer):
+    """The contacts one may log in as."""
+
+    contacts: list[Offered]
 
 
 class LogInRequest(Request):
@@ -151,16 +156,21 @@ async def file(engine: Engine, http: Http) -> Response:
 
 
 async def config(engine: Engine, http: Http) -> BaseModel:
-    """Return departments, the contacts one may be, and the public key."""
+    """Return the departments and the public key."""
     _open(engine, http)
     front = _front(http)
     key = engine.settings.write_key
     return DemoShop(
         write_key=key.get_secret_value() if key else "",
         departments=front.departments,
-        contacts=await _contacts(http),
         not_online=list(front.not_online),
     )
+
+
+async def contacts(engine: Engine, http: Http) -> BaseModel:
+    """Return the contacts one may be."""
+    _open(engine, http)
+    return Contacts(contacts=await _contacts(http))
 
 
 async def products(engine: Engine, http: Http) -> BaseModel:
@@ -169,10 +179,10 @@ async def products(engine: Engine, http: Http) -> BaseModel:
     asked = http.query_params
     front = _front(http)
     if "ids" in asked:
-        return Products(products=front.products(asked["ids"].split(",")[:200]))  # type: ignore[arg-type]
+        return Products(products=front.products(asked["ids"].split(",")[:200]))
     start, count = _number(asked.get("start", "0"), 10_000), _number(asked.get("count", "24"), 96)
     found, more = front.search(asked.get("category"), asked.get("q", "")[:100], start, count)
-    return Products(products=found, more=more)  # type: ignore[arg-type]
+    return Products(products=found, more=more)
 
 
 async def log_in(engine: Engine, http: Http) -> BaseModel:
@@ -180,9 +190,7 @@ async def log_in(engine: Engine, http: Http) -> BaseModel:
     _open(engine, http)
     asked = parse(LogInRequest, await read_body(http, BODY))
     if asked.contact_id not in {one.contact_id for one in await _contacts(http)}:
-        raise Refused(
-            403, "not_offered", "the demo shop signs only for the contacts it offers: GET /demo/config"
-        )
+        raise Refused(403, "not_offered", "the demo shop signs only for those of GET /demo/contacts")
     token = None if engine.access.open else engine.access.token(asked.contact_id)
     return LoggedIn(contact_id=asked.contact_id, identity_token=token)
 
@@ -263,14 +271,15 @@ def _choose(engine: Engine) -> list[Offered]:
     return [
         Offered(
             contact_id=card.contact_id, segment=card.segment.name if card.segment else None, stage=card.stage,
-            orders=card.engagement.orders, categories=[category_name(a.category) for a in card.affinities[:3]],
+            orders=card.engagement.orders,
+            categories=[category_name(a.category) for a in card.affinities[:3]],
         )
         for card in chosen
     ]  # fmt: skip
 
 
 def _open(engine: Engine, http: Http) -> None:
-    """Raise Refused(404) where there is no shop, (403) for pages of other origins, (429) for too many calls."""
+    """Raise Refused: 404 where there is no shop, 403 for pages of other origins, 429 for too many calls."""
     if not (engine.access.open or engine.settings.demo_shop):
         raise Refused(404, "not_found", "there is no demo shop here; NEXTBEST_DEMO_SHOP=true opens one")
     engine.access.admit(Right.NONE, http)
@@ -309,6 +318,7 @@ SERVED: tuple[tuple[Call, Respond], ...] = (
     (Call("GET", "/nextbest.js", "The script for the pages of a shop.", "text/javascript"), script),
     (Call("GET", "/demo/assets/{name}", "A file of the demo shop.", "text/plain", also=(404,)), file),
     (Call("GET", "/demo/config", "What the demo shop begins with.", DemoShop, also=SHELF), _json(config)),
+    (Call("GET", "/demo/contacts", "Who one may log in as.", Contacts, also=(404,)), _json(contacts)),
     (Call("GET", "/demo/products", "Products by ids, or by category, q, start and count.", Products,
           also=(400, *SHELF)), _json(products)),
     (Call("POST", "/demo/log-in", "Be one of the demo shop's contacts.", LoggedIn, LogInRequest, limit=BODY,

@@ -357,7 +357,7 @@
       answer = { ...answer, error: String(error.message) };
       without(el, block, {}, answer);
     }
-    announce('answered', { placement: options.placement || 'home', answer });
+    announce('answered', { placement: options.placement || 'home', show: options.show, answer });
     return answer;
   }
 

@@ -124,7 +124,7 @@ async function show(first) {
     window.scrollTo(0, 0);
     main.focus({ preventScroll: true });
   }
-  if (made.then) made.then();
+  if (made.after) made.after();
 }
 
 document.addEventListener('click', (event) => {
