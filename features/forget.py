@@ -26,15 +26,20 @@ class Forgotten:
 
 
 def forget(settings: Settings, contact_ids: Sequence[str], log: EventLog | None = None) -> Forgotten:
-    """Remove contacts, the events first, or the next build would bring them back. `log`: one already open."""
+    """Remove people by any of their ids, the events first, or the next build would bring them back.
+
+    `log`: one already open.
+    """
     if log is None:
         with closing(EventLog(settings.event_log_url)) as opened:
             return forget(settings, contact_ids, opened)
     lake = Lake(settings.lake)
     lake.write_identities(log.identities())  # or visits linked a moment ago would stay
+    log.write_identities(lake.identities())
+    members = sorted(set().union(*(person.members for person in log.people(contact_ids))))
     return Forgotten(
-        lake=lake.erase(contact_ids),
-        log=log.erase(contact_ids),
-        rejects=rejects.erase(settings.rejects, contact_ids),
-        features=erase(settings, contact_ids),
+        lake=lake.erase(members),
+        log=log.erase(members),
+        rejects=rejects.erase(settings.rejects, members),
+        features=erase(settings, members),
     )

@@ -31,7 +31,9 @@ ITEM_COLUMNS = (
     "item_id", "title", "category", "brand", "price", "in_stock", "hidden", "repeatable", "image_url", "url",
 )  # fmt: skip
 
-IDENTITY_COLUMNS = ("anonymous_id", "contact_id", "timestamp")
+ALIAS = "alias"
+IDENTITY_COLUMNS = ("anonymous_id", "contact_id", "timestamp", ALIAS)
+"""A link. `alias`: the anonymous_id may be a contact's earlier id, too, which then is the same person."""
 
 CHANNELS = ("email", "sms", "web_push", "mobile_push", "ads", "phone", "post")
 CONTACT_COLUMNS = (

@@ -13,6 +13,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from features.events.lake import Lake
 from features.events.log import EventLog
+from features.events.turned_away import TurnedAway
+from features.events.writer import Writer
 from features.forget import forget
 from features.items import items_at
 from features.live import LiveContacts
@@ -54,6 +56,8 @@ class Engine:
         self.champions = Champions(settings, warm=self._warm_model)
         self.log = EventLog(settings.event_log_url)
         self.decisions = DecisionSink(self.log.record_decisions)
+        self.writer = Writer(self.log.take)
+        self.turned_away = TurnedAway(settings.rejects)
         self.shelf = Shelf(self._load_items, self._items_stamp, self._warm)
         self.book = _book(settings, self.log)
         self._budget = Budget()
@@ -105,6 +109,7 @@ class Engine:
         self._stop.set()
         self._thread.join(5.0)
         self.champions.close()
+        self.writer.close()
         self.decisions.close()
         self._budget.close()
         self.log.close()

@@ -21,6 +21,8 @@ def micros(value: Any) -> int | None:
     """Return microseconds since 1970; a time without a zone is UTC."""
     if value is None or value is pd.NaT:
         return None
+    if isinstance(value, int):
+        return value
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
     aware = value if value.tzinfo else value.replace(tzinfo=UTC)

@@ -28,28 +28,30 @@ def _columns(table: str, skip: tuple[str, ...] = ()) -> list[Column[Any]]:
 EVENTS = Table(
     "events",
     METADATA,
-    Column("position", _POSITION, primary_key=True, autoincrement=True),
+    Column("position", _POSITION, primary_key=True, autoincrement=False),
     Column("event_id", String, nullable=False, unique=True),
     *_columns("events", skip=("event_id",)),
     Column("lead", Boolean, nullable=False),
     Index("events_contact", "contact_id", "position"),
     Index("events_anonymous", "anonymous_id", "position"),
     Index("events_order", "order_id"),
-    sqlite_autoincrement=True,  # positions are never used twice, even after an erasure
 )
 CONTACTS = Table(
     "contacts",
     METADATA,
     Column("contact_id", String, primary_key=True),
     *_columns("contacts", skip=("contact_id",)),
+    Column("said_at", Text),  # JSON: column or trait -> when it was said, so that a late word does not win
 )
-IDENTITIES = Table(
-    "identities",
+LINKS = Table(
+    "links",
     METADATA,
-    Column("anonymous_id", String, primary_key=True),
-    *_columns("identities", skip=("anonymous_id",)),
-    Index("identities_contact", "contact_id"),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    *_columns("identities"),
+    Index("links_anonymous", "anonymous_id"),
+    Index("links_contact", "contact_id"),
 )
+"""Only added to: what a build had counted up to a position can be told afterwards."""
 DECISIONS = Table(
     "decisions",
     METADATA,
@@ -72,3 +74,10 @@ FACTS = Table(
     "facts", METADATA, Column("name", String, primary_key=True), Column("value", String, nullable=False)
 )
 """`log_id`: which log this is, so that a lake notices when it is fed from another."""
+COUNTERS = Table(
+    "counters",
+    METADATA,
+    Column("name", String, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+"""`position`: the last that was given out, to an event or a link."""

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from nextbest.columns import CONTACT_COLUMNS, EVENT_COLUMNS, IDENTITY_COLUMNS, ITEM_COLUMNS
+from nextbest.columns import ALIAS, CONTACT_COLUMNS, EVENT_COLUMNS, IDENTITY_COLUMNS, ITEM_COLUMNS
 
 TEXT = pd.StringDtype("pyarrow")
 TIME = "datetime64[us, UTC]"
@@ -17,7 +17,7 @@ _ARROW_TIME = pa.timestamp("us", tz="UTC")
 _TYPES = {
     **dict.fromkeys(("timestamp", "received_at", "created_at"), _ARROW_TIME),
     **dict.fromkeys(("quantity", "price"), pa.float64()),
-    **dict.fromkeys(("in_stock", "hidden", "repeatable"), pa.bool_()),
+    **dict.fromkeys(("in_stock", "hidden", "repeatable", ALIAS), pa.bool_()),
     **{name: pa.bool_() for name in CONTACT_COLUMNS if name.startswith(("consent_", "reachable_"))},
 }
 

@@ -21,10 +21,11 @@ import pyarrow.parquet as pq
 
 from features.events import _duck
 from features.events._files import written_aside
+from features.events._identity import Graph, Scope
 from features.events._merge import keep_fresh, stage, write_days
-from features.events._tables import upsert, without
+from features.events._tables import as_now, earliest, links_of, upsert, without
 from features.events._types import SCHEMAS, to_arrow
-from nextbest.columns import CONTACT_ID, TIMESTAMP
+from nextbest.columns import ALIAS, ANONYMOUS_ID, CONTACT_ID, IDENTITY_COLUMNS, TIMESTAMP
 from nextbest.progress import Progress, silent
 
 _ROWS = 100_000
@@ -88,6 +89,10 @@ class Lake:
         """Return which anonymous_id belongs to which contact_id, IDENTITY_COLUMNS."""
         return self._table("identities").to_pandas()
 
+    def people(self) -> Graph:
+        """Return who is who by the links the lake has."""
+        return Graph(links_of(self._table("identities")))
+
     def span(self) -> tuple[datetime, datetime] | None:
         """Return the times of the first and the last event; None while there are none."""
         files = self.files()
@@ -104,7 +109,7 @@ class Lake:
 
     def _table(self, name: str) -> pa.Table:
         path = self.folder / f"{name}.parquet"
-        return pq.read_table(path) if path.exists() else SCHEMAS[name].empty_table()
+        return as_now(pq.read_table(path), SCHEMAS[name]) if path.exists() else SCHEMAS[name].empty_table()
 
     # --- writing
 
@@ -135,8 +140,13 @@ class Lake:
         return self._upsert("contacts", [CONTACT_ID], frame)
 
     def write_identities(self, frame: pd.DataFrame) -> int:
-        """Add or update links by anonymous_id."""
-        return self._upsert("identities", ["anonymous_id"], frame)
+        """Add links; one said again keeps its earliest time."""
+        if frame.empty:
+            return 0
+        with self.locked():
+            table = to_arrow(frame.reindex(columns=list(IDENTITY_COLUMNS)), "identities")
+            _replace(self.folder / "identities.parquet", earliest(self._table("identities"), table))
+        return len(frame)
 
     def _upsert(self, name: str, key: list[str], frame: pd.DataFrame) -> int:
         if frame.empty:
@@ -172,28 +182,39 @@ class Lake:
     # --- forgetting
 
     def erase(self, contact_ids: Sequence[str]) -> int:
-        """Erase contacts, the anonymous ids linked to them, and their events; returns the events erased.
+        """Erase people by any of their ids, their links and visits; returns the events erased.
 
-        Only files that hold them are written anew.
+        Only files that hold them are written anew. What goes of a shared device: EventLog.erase.
         """
         with self.locked():
-            identities = self.identities()
-            linked = identities.loc[identities[CONTACT_ID].isin(contact_ids), "anonymous_id"].tolist()
-            erased = sum(self._erase_events(f, list(contact_ids), linked) for f in self.files())
-            for name in ("contacts", "identities"):
-                table = self._table(name)
-                kept = without(table, CONTACT_ID, contact_ids)
-                if len(kept) < len(table):
-                    _replace(self.folder / f"{name}.parquet", kept)
+            scope = self.people().scope(contact_ids)
+            erased = sum(self._erase_events(f, scope) for f in self.files())
+            links = self._table("identities")
+            kept = without(links, CONTACT_ID, sorted(scope.members))
+            earlier = pc.is_in(kept[ANONYMOUS_ID], pa.array(sorted(scope.members), pa.string()))
+            kept = kept.filter(pc.invert(pc.and_(earlier, pc.fill_null(kept[ALIAS], False))))
+            contacts = self._table("contacts")
+            for name, old, new in (
+                ("identities", links, kept),
+                ("contacts", contacts, without(contacts, CONTACT_ID, sorted(scope.members))),
+            ):
+                if len(new) < len(old):
+                    _replace(self.folder / f"{name}.parquet", new)
         return erased
 
-    def _erase_events(self, path: Path, contact_ids: list[str], linked: list[str]) -> int:
-        ids = pq.read_table(path, columns=[CONTACT_ID, "anonymous_id"])
-        theirs = pc.is_in(ids[CONTACT_ID], pa.array(contact_ids, pa.string()))
-        unnamed = pc.is_in(ids["anonymous_id"], pa.array(linked, pa.string()))
-        gone = pc.or_(theirs, pc.and_(pc.is_null(ids[CONTACT_ID]), unnamed))
+    def _erase_events(self, path: Path, scope: Scope) -> int:
+        rows = pq.read_table(path, columns=[CONTACT_ID, ANONYMOUS_ID, TIMESTAMP])
+        gone = pc.is_in(rows[CONTACT_ID], pa.array(sorted(scope.members), pa.string()))
+        unnamed = pc.is_null(rows[CONTACT_ID])
+        whole = pa.array([visit for visit, kept in scope.visits.items() if kept is None], pa.string())
+        gone = pc.or_(gone, pc.and_(unnamed, pc.is_in(rows[ANONYMOUS_ID], whole)))
+        for visit, kept in scope.visits.items():
+            if kept is not None:
+                later = pc.greater(rows[TIMESTAMP].cast(pa.int64()), kept)
+                mine = pc.fill_null(pc.equal(rows[ANONYMOUS_ID], visit), False)
+                gone = pc.or_(gone, pc.and_(unnamed, pc.and_(mine, later)))
         count = pc.sum(gone).as_py() or 0
-        if count == len(ids):
+        if count == len(rows):
             path.unlink()
         elif count:
             _replace(path, pq.read_table(path).filter(pc.invert(gone)))

@@ -13,13 +13,18 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from sqlalchemy import Connection, Table, bindparam, delete, func, insert, or_, select, union_all, update
+from sqlalchemy import Connection, and_, bindparam, delete, insert, select, union_all, update
 
+from features.events._identity import Graph, Link, Person, around
+from features.events._log_contacts import merge_contacts
 from features.events._log_engine import checkpoint, engine_of, writing
+from features.events._log_links import add_links, all_links, touching
 from features.events._log_rows import Row, decision, decision_back, micros, moment, order_key, pieces, rows_of
-from features.events._log_tables import CONTACTS, DECISIONS, EVENTS, FACTS, IDENTITIES, METADATA, TIMES
+from features.events._log_tables import CONTACTS, COUNTERS, DECISIONS, EVENTS, FACTS, LINKS, TIMES
+from features.events._log_upgrade import POSITION, upgrade
 from features.events._types import SCHEMAS, to_frame
 from features.events.lake import Lake
+from features.events.segment import Arrival
 from nextbest.columns import (
     ANONYMOUS_ID,
     CONTACT_COLUMNS,
@@ -34,25 +39,15 @@ from nextbest.columns import (
 _CHUNK = 50_000
 """Rows a frame of `read`."""
 
-_E, _I = EVENTS.c, IDENTITIES.c
-_OTHERS = [column for column in _E if column.name != CONTACT_ID]
-_TAIL = union_all(
-    select(_E.contact_id, *_OTHERS).where(
-        _E.contact_id.in_(bindparam("contacts", expanding=True)), _E.position > bindparam("since")
-    ),
-    select(_I.contact_id, *_OTHERS)
-    .join(IDENTITIES, _I.anonymous_id == _E.anonymous_id)
-    .where(
-        _I.contact_id.in_(bindparam("contacts", expanding=True)),
-        _E.contact_id.is_(None),
-        _E.position > bindparam("since"),
-    ),
-    select(_E.contact_id, *_OTHERS).where(
-        _E.anonymous_id.in_(bindparam("visitors", expanding=True)),
-        _E.contact_id.is_(None),
-        _E.position > bindparam("since"),
-    ),
-).order_by("position")
+_E = EVENTS.c
+_OWN = _E.contact_id.in_(bindparam("contacts", expanding=True))
+_ANONYMOUS = and_(_E.anonymous_id.in_(bindparam("visitors", expanding=True)), _E.contact_id.is_(None))
+_LATER = _E.position > bindparam("since")
+_TAIL = union_all(select(EVENTS).where(_OWN, _LATER), select(EVENTS).where(_ANONYMOUS, _LATER)).order_by(
+    "position"
+)
+_TAIL_OF_CONTACTS = select(EVENTS).where(_OWN, _LATER).order_by(_E.position)
+_POSITION_NOW = select(COUNTERS.c.value).where(COUNTERS.c.name == POSITION)
 
 
 class EventLog:
@@ -62,9 +57,7 @@ class EventLog:
         self.url = url
         self._engine = engine_of(url)
         with self._writing() as connection:
-            METADATA.create_all(connection)
-            for index in DECISIONS.indexes:  # a log from before may lack one
-                index.create(connection, checkfirst=True)
+            upgrade(connection)
 
     def close(self) -> None:
         """Close the pool's connections."""
@@ -74,36 +67,46 @@ class EventLog:
 
     def append(self, events: pd.DataFrame | Iterable[Row]) -> int:
         """Store validated events in one transaction; returns how many were new (event_id not there yet)."""
-        rows = rows_of(events, EVENT_COLUMNS)
-        if not rows:
+        return self.take([Arrival(rows=rows_of(events, EVENT_COLUMNS))])
+
+    def take(self, arrivals: Sequence[Arrival]) -> int:
+        """Store what arrived in one transaction, durable on return; returns how many events were new."""
+        rows = [row for arrival in arrivals for row in arrival.rows]
+        contacts = [row for arrival in arrivals for row in arrival.contacts]
+        links = [row for arrival in arrivals for row in arrival.links]
+        if not (rows or contacts or links):
             return 0
         with self._writing() as connection:
-            known = _held(connection, [row[EVENT_ID] for row in rows])
-            fresh: dict[str, dict[str, Any]] = {}
-            for row in rows:
-                if row[EVENT_ID] not in known:
-                    fresh.setdefault(row[EVENT_ID], row)
+            fresh = _fresh(connection, rows) if rows else []
             if fresh:
-                connection.execute(insert(EVENTS), _with_lead(connection, list(fresh.values())))
+                numbered = zip(_with_lead(connection, fresh), _positions(connection, len(fresh)), strict=True)
+                connection.execute(insert(EVENTS), [row | {POSITION: place} for row, place in numbered])
+            if contacts:
+                merge_contacts(connection, contacts)
+            if links:
+                add_links(connection, links, lambda count: _positions(connection, count))
         return len(fresh)
 
     def position(self) -> int:
-        """Return the position of the last event stored; 0 while there is none."""
+        """Return the last position given out, to an event or a link; 0 while there is none."""
         with self._engine.connect() as connection:
-            return int(connection.scalar(select(func.coalesce(func.max(EVENTS.c.position), 0))) or 0)
+            return int(connection.scalar(_POSITION_NOW) or 0)
 
     def tail(
         self, contact_ids: Sequence[str], since: int, anonymous_ids: Sequence[str] = ()
     ) -> list[dict[str, Any]]:
         """Return the events after a position, in order: EVENT_COLUMNS, `position`, `lead`; times are aware.
 
-        Of contacts: their own events and those of linked visitors (contact_id is filled in). Of
-        `anonymous_ids`: events of nobody known. The two kinds of id never match each other: an anonymous id
-        is chosen by the sender, and must not open a contact's history.
+        Of contacts: what carries their own id. Of `anonymous_ids`: what was done without a contact id. The two
+        kinds of id never match each other: an anonymous id is chosen by the sender, and must not open a
+        contact's history. `people` says which ids are the same person.
         """
         values = {"contacts": list(contact_ids), "visitors": list(anonymous_ids), "since": since}
+        query = _TAIL if anonymous_ids else _TAIL_OF_CONTACTS
+        if not anonymous_ids:
+            del values["visitors"]
         with self._engine.connect() as connection:
-            return [_out(dict(row)) for row in connection.execute(_TAIL, values).mappings()]
+            return [_out(dict(row)) for row in connection.execute(query, values).mappings()]
 
     def read(self, since: int = 0, until: int | None = None) -> Iterator[pd.DataFrame]:
         """Yield the events with since < position <= until as canonical frames, in order."""
@@ -122,11 +125,13 @@ class EventLog:
     def compact(self, lake: Lake) -> int:
         """Bring the events, contacts and links of the log into a lake; returns the position they go up to.
 
-        Idempotent. The events stay here too: rows of the feature store count on from their own position.
+        Idempotent; killed halfway, the same again completes it. The events stay here too: rows of the feature
+        store count on from their own position. Links that only the lake has are brought here first.
         """
         with lake.locked():
+            self.write_identities(lake.identities())
             fed = lake.manifest().get("log", {})
-            since = int(fed.get("position", 0)) if fed.get("log_id") == self.log_id() else 0
+            since = int(fed.get(POSITION, 0)) if fed.get("log_id") == self.log_id() else 0
             until = self.position()
             lake.write(self.read(since, until))
             lake.write_contacts(self.contacts())
@@ -151,19 +156,44 @@ class EventLog:
 
     def write_contacts(self, contacts: pd.DataFrame | Iterable[Row]) -> None:
         """Add or update contacts: a value replaces, a null leaves what is known; traits merge key by key."""
-        self._merge(CONTACTS, CONTACT_ID, rows_of(contacts, CONTACT_COLUMNS))
+        self.take([Arrival(contacts=rows_of(contacts, CONTACT_COLUMNS))])
 
     def write_identities(self, links: pd.DataFrame | Iterable[Row]) -> None:
-        """Link anonymous ids to contacts; the link written last stands."""
-        self._merge(IDENTITIES, ANONYMOUS_ID, rows_of(links, IDENTITY_COLUMNS))
+        """Link anonymous ids, or a contact's earlier ids (`alias`), to contacts."""
+        self.take([Arrival(links=rows_of(links, IDENTITY_COLUMNS))])
 
     def contacts(self, contact_ids: Sequence[str] | None = None) -> pd.DataFrame:
         """Return what the log knows of contacts, CONTACT_COLUMNS."""
-        return self._select("contacts", CONTACTS, CONTACT_ID, contact_ids)
+        columns = [CONTACTS.c[name] for name in CONTACT_COLUMNS]
+        query = select(*columns).order_by(CONTACTS.c.contact_id)
+        rows: list[Any] = []
+        with self._engine.connect() as connection:
+            for piece in [None] if contact_ids is None else pieces(contact_ids):
+                asked = query if piece is None else query.where(CONTACTS.c.contact_id.in_(piece))
+                rows += connection.execute(asked).all()
+        return _table(rows, "contacts").to_pandas()
 
-    def identities(self, anonymous_ids: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return the log's links, IDENTITY_COLUMNS."""
-        return self._select("identities", IDENTITIES, ANONYMOUS_ID, anonymous_ids)
+    def identities(self) -> pd.DataFrame:
+        """Return the log's links, IDENTITY_COLUMNS; the same link may be said twice, of different times."""
+        return _table([link[:4] for link in self.links()], "identities").to_pandas()
+
+    def links(self, until: int | None = None) -> list[Link]:
+        """Return every link up to a position, in the order they came."""
+        with self._engine.connect() as connection:
+            return all_links(connection, until)
+
+    def links_around(
+        self, contact_ids: Sequence[str], anonymous_ids: Sequence[str] = ()
+    ) -> tuple[int, list[Link]]:
+        """Return the position, and the links that decide who contacts are and whose anonymous ids are."""
+        with self._engine.connect() as connection:
+            position = int(connection.scalar(_POSITION_NOW) or 0)
+            return position, around(contact_ids, lambda a, c: touching(connection, a, c), anonymous_ids)
+
+    def people(self, contact_ids: Sequence[str]) -> list[Person]:
+        """Return the person each contact id belongs to."""
+        graph = Graph(self.links_around(contact_ids)[1])
+        return [graph.person(contact) for contact in contact_ids]
 
     # --- decisions
 
@@ -204,44 +234,48 @@ class EventLog:
     # --- forgetting
 
     def erase(self, contact_ids: Sequence[str]) -> int:
-        """Erase contacts: events, decisions, traits, links and linked visits; returns the events."""
-        ids, erased = list(contact_ids), 0
+        """Erase people by any of their ids: events, decisions, traits, links, visits; returns the events.
+
+        Of a device they shared, everything anonymous goes but what another owns.
+        """
+        erased = 0
         with self._writing() as connection:
-            links = select(IDENTITIES.c.anonymous_id).where(IDENTITIES.c.contact_id.in_(ids))
-            linked = list(connection.scalars(links))
-            for table in (EVENTS, DECISIONS):
-                visits = table.c.contact_id.is_(None) & table.c.anonymous_id.in_(linked)
-                gone = connection.execute(delete(table).where(or_(table.c.contact_id.in_(ids), visits)))
-                erased += gone.rowcount if table is EVENTS else 0
-            for table in (IDENTITIES, CONTACTS):
-                connection.execute(delete(table).where(table.c.contact_id.in_(ids)))
+            links = around(contact_ids, lambda a, c: touching(connection, a, c))
+            scope = Graph(links).scope(contact_ids)
+            for piece in pieces(sorted(scope.members)):
+                for table, column in ((EVENTS, _E.contact_id), (DECISIONS, DECISIONS.c.contact_id),
+                                      (LINKS, LINKS.c.contact_id), (CONTACTS, CONTACTS.c.contact_id)):  # fmt: skip
+                    gone = connection.execute(delete(table).where(column.in_(piece)))
+                    erased += gone.rowcount if table is EVENTS else 0
+                connection.execute(delete(LINKS).where(LINKS.c.alias, LINKS.c.anonymous_id.in_(piece)))
+            for anonymous, kept in scope.visits.items():
+                for table in (EVENTS, DECISIONS):
+                    visits = table.c.contact_id.is_(None) & (table.c.anonymous_id == anonymous)
+                    later = table.c.timestamp > kept if kept is not None else visits
+                    gone = connection.execute(delete(table).where(visits, later))
+                    erased += gone.rowcount if table is EVENTS else 0
         checkpoint(self._engine)
         return erased
 
     def _writing(self) -> AbstractContextManager[Connection]:
         return writing(self._engine)
 
-    def _merge(self, table: Table, key: str, rows: list[dict[str, Any]]) -> None:
-        with self._writing() as connection:
-            for row in rows:
-                match = table.c[key] == row[key]
-                old = connection.execute(select(table).where(match)).mappings().first()
-                if old is None:
-                    connection.execute(insert(table), row)
-                    continue
-                news = {name: value for name, value in row.items() if value is not None}
-                if old.get("traits") and news.get("traits"):
-                    news["traits"] = json.dumps(json.loads(old["traits"]) | json.loads(news["traits"]))
-                connection.execute(update(table).where(match).values(news))
 
-    def _select(self, name: str, table: Table, key: str, ids: Sequence[str] | None) -> pd.DataFrame:
-        query = select(*(table.c[column] for column in SCHEMAS[name].names)).order_by(table.c[key])
-        rows: list[Any] = []
-        with self._engine.connect() as connection:
-            for piece in [None] if ids is None else pieces(ids):
-                asked = query if piece is None else query.where(table.c[key].in_(piece))
-                rows += connection.execute(asked).all()
-        return _table(rows, name).to_pandas()
+def _positions(connection: Connection, count: int) -> range:
+    """Give out the next positions; writers wait for each other, so they become visible in order."""
+    last = int(connection.scalar(_POSITION_NOW) or 0) + count
+    connection.execute(update(COUNTERS).where(COUNTERS.c.name == POSITION).values(value=last))
+    return range(last - count + 1, last + 1)
+
+
+def _fresh(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows whose event_id is new, each once."""
+    known = _held(connection, [row[EVENT_ID] for row in rows])
+    fresh: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if row[EVENT_ID] not in known:
+            fresh.setdefault(row[EVENT_ID], row)
+    return list(fresh.values())
 
 
 def _with_lead(connection: Connection, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

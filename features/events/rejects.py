@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,6 +14,7 @@ import pandas as pd
 
 from features.events._files import flush
 from features.events.schema import REASON
+from features.events.turned_away import LOCK
 
 _VALUE = re.compile(r" '.*?'(?= |$|;)")
 
@@ -64,7 +66,15 @@ class Rejects:
 
 def erase(folder: Path, contact_ids: Sequence[str]) -> int:
     """Drop the rejected rows in which any cell is one of the ids; returns how many."""
-    gone, erased = set(contact_ids), 0
+    if not folder.exists():
+        return 0
+    with (folder / LOCK).open("w") as lock:
+        flock(lock, LOCK_EX)  # the intake adds to these files
+        return _erase(folder, set(contact_ids))
+
+
+def _erase(folder: Path, gone: set[str]) -> int:
+    erased = 0
     for path in sorted(folder.glob("*.csv")):
         with path.open(newline="", encoding="utf-8") as source:
             lines = list(csv.reader(source))

@@ -45,7 +45,7 @@ def test_a_new_lake_is_empty(tmp_path: Path) -> None:
     assert lake.events(until=NOW).count().execute() == 0
     assert lake.items().empty
     assert "consent_email" in lake.contacts().columns
-    assert list(lake.identities().columns) == ["anonymous_id", "contact_id", "timestamp"]
+    assert list(lake.identities().columns) == ["anonymous_id", "contact_id", "timestamp", "alias"]
 
 
 def test_one_file_a_day_and_nothing_twice(tmp_path: Path) -> None:

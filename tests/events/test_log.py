@@ -87,9 +87,20 @@ def test_an_anonymous_id_never_opens_a_contact(log: EventLog) -> None:
 def test_a_linked_visitor_becomes_part_of_the_contact(log: EventLog) -> None:
     log.append([line(1, None, anonymous_id="visit")])
     log.write_identities([{"anonymous_id": "visit", "contact_id": "a", "timestamp": NOW}])
-    (row,) = log.tail(["a"], 0)
-    assert row["contact_id"] == "a"
+    (person,) = log.people(["a"])
+    (row,) = log.tail(list(person.members), 0, list(person.visitors))
+    assert (row["event_id"], row["contact_id"]) == ("e1", None)
     assert log.identities()["contact_id"].tolist() == ["a"]
+
+
+def test_a_link_said_again_is_kept_once_unless_it_is_of_an_earlier_time(log: EventLog) -> None:
+    for ago in (1, 0, 2):
+        moment = NOW - timedelta(days=ago)
+        log.write_identities([{"anonymous_id": "visit", "contact_id": "a", "timestamp": moment}])
+    assert [link.timestamp for link in log.links()] == [
+        int((NOW - timedelta(days=ago)).timestamp() * 1e6) for ago in (1, 2)
+    ]
+    assert [link.position for link in log.links()] == [1, 2]
 
 
 def test_contacts_are_merged(log: EventLog) -> None:
@@ -113,10 +124,10 @@ def test_compact_twice_is_compact_once(log: EventLog, tmp_path: Path) -> None:
     lake = Lake(tmp_path / "lake")
     log.append([line(1), line(2, "b")])
     log.write_identities([{"anonymous_id": "visit", "contact_id": "a", "timestamp": NOW}])
-    assert log.compact(lake) == 2
-    assert log.compact(lake) == 2
-    log.append([line(3)])
     assert log.compact(lake) == 3
+    assert log.compact(lake) == 3
+    log.append([line(3)])
+    assert log.compact(lake) == 4
     assert sorted(lake.events().event_id.execute()) == ["e1", "e2", "e3"]
     assert lake.identities()["anonymous_id"].tolist() == ["visit"]
 
@@ -142,7 +153,7 @@ def test_erase_leaves_nothing_of_the_contact(log: EventLog, tmp_path: Path) -> N
     assert log.decisions() == []
     assert log.contacts().empty
     log.append([line(4)])
-    assert log.position() == 4
+    assert log.position() == 5
     log.close()
     held = b"".join(path.read_bytes() for path in (tmp_path / "deep").iterdir())
     assert b"gone-contact" not in held
@@ -204,7 +215,7 @@ def test_the_tables_are_good_postgresql_too() -> None:
     dialect = create_mock_engine("postgresql://", lambda *_: None).dialect
     made = [str(CreateTable(table).compile(dialect=dialect)) for table in METADATA.sorted_tables]
     (events,) = [text for text in made if "CREATE TABLE events (" in text]
-    assert "position BIGSERIAL NOT NULL" in events
+    assert "position BIGINT NOT NULL" in events
     assert "timestamp BIGINT" in events
 
 

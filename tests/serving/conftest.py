@@ -210,7 +210,7 @@ class Client:
     def __init__(self, app: Starlette, portal: BlockingPortal) -> None:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         self._client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
-        self._portal = portal
+        self._portal, self.app = portal, app
 
     def request(self, method: str, path: str, **asked: Any) -> httpx.Response:
         return self._portal.call(partial(self._client.request, method, path, **asked))
