@@ -99,8 +99,7 @@
       anonymousId,
       userId: contact ? contact.id : undefined,
       ...message,
-      context: { page: here(), locale: navigator.language, library: { name: 'nextbest.js', version: VERSION },
-        ...message.context },
+      context: { page: here(), locale: navigator.language, library: { name: 'nextbest.js', version: VERSION } },
     });
     if (size(text) > EVENT_BYTES) return warn('an event is bigger than 32 KB and is not sent');
     const name = 'event:' + Date.now() + ':' + String(counted++).padStart(6, '0') + ':' + uuid().slice(0, 8);
@@ -447,10 +446,10 @@
 
   function identify(contactId, traits, extra) {
     const id = String(contactId);
-    const token = (extra || {}).token;
+    const token = (extra || {}).token; // proves to the service that this is the contact: recommendations ask with it
     if (allowed && contact && contact.id !== id) identity(true); // another person at the same browser
     contact = { id, token: token || (contact && contact.id === id ? contact.token : undefined) };
-    put({ type: 'identify', traits: traits || {}, context: token ? { identityToken: token } : {} });
+    put({ type: 'identify', traits: traits || {} });
   }
 
   function track(event, properties) {

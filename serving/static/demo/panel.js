@@ -133,7 +133,9 @@ function happened(known) {
 }
 
 function chosen() {
-  const shown = [...answers.values()].filter(({ placement, answer }) => answer.items.length || placement !== 'buy_again');
+  const order = Object.keys(PLACES);
+  const shown = [...answers.values()].filter(({ placement, answer }) => answer.items.length || placement !== 'buy_again')
+    .sort((one, other) => order.indexOf(one.placement) - order.indexOf(other.placement));
   if (!shown.length) return null;
   return part('Why it shows what it shows', shown.map(({ placement, show, answer }) => h('div', { class: 'answer' },
     h('h4', {}, (show && { complements: 'Goes with it', alternatives: 'Instead of it' }[show]) || PLACES[placement] || placement),
