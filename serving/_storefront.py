@@ -1,10 +1,9 @@
 """The catalogue as a shop would show it: what can be sold online, in departments, under readable names."""
 
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -56,7 +55,7 @@ NAMES = {
 }
 """What sells most and reads worst."""
 SIZE = re.compile(r"\s+(\d[\d./-]*\s*(?:OZ|LB|CT|PK|QT|PT|GA|GAL|ML|LT|L|DZ|YD|SQ FT|FT|PC|EA|GM|KG))\b.*$")
-SUBCATEGORIES = 12
+DEPARTMENTS_SHOWN, CATEGORIES_SHOWN = 16, 12
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,8 @@ class Storefront:
     """Rows of the catalogue that are sold online, by sales of the last 90 days."""
     not_online: tuple[str, ...]
     """Items that sell, but not online: not to be recommended here. A request takes 1,000."""
+    departments: Sequence[Mapping[str, Any]]
+    """Departments and their categories, both by sales, each with its name and its path."""
 
     @classmethod
     def of(cls, catalogue: Catalogue) -> "Storefront":
@@ -84,28 +85,8 @@ class Storefront:
         )
         priced = np.nan_to_num(catalogue.prices, nan=0.0) >= 0.01
         away = [str(catalogue.item_ids[row]) for row in order if offered[row] and not (online[row])]
-        return cls(catalogue, order[(offered & online & priced)[order]], tuple(away[:1000]))
-
-    @cached_property
-    def departments(self) -> list[dict[str, Any]]:
-        """Return departments and their categories, both by sales, each with its name and its path."""
-        top: Counter[str] = Counter()
-        below: dict[str, Counter[str]] = {}
-        sold = self.catalogue.statistics["sold_90d"]
-        for row in self.rows:
-            department, _, rest = str(self.catalogue.categories[row]).partition("/")
-            if not department:
-                continue
-            top[department] += float(sold[row])  # type: ignore[assignment]
-            if rest:
-                below.setdefault(department, Counter())[f"{department}/{rest}"] += float(sold[row])  # type: ignore[assignment]
-        return [
-            {"path": path, "name": department_name(path), "categories": [
-                {"path": sub, "name": category_name(sub)}
-                for sub, _ in below.get(path, Counter()).most_common(SUBCATEGORIES)
-            ]}
-            for path, _ in top.most_common(16)
-        ]  # fmt: skip
+        rows = order[(offered & online & priced)[order]]
+        return cls(catalogue, rows, tuple(away[:1000]), _departments(catalogue, rows))
 
     def products(self, item_ids: Sequence[str]) -> list[dict[str, Any]]:
         """Return products by id, in order; an unknown one is left out."""
@@ -152,6 +133,22 @@ class Storefront:
             "department": department,
             "department_name": department_name(department),
         }
+
+
+def _departments(catalogue: Catalogue, rows: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
+    sold: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for row in rows:
+        category = str(catalogue.categories[row])
+        if category:
+            sold[category.partition("/")[0]][category] += float(catalogue.statistics["sold_90d"][row])
+    best = sorted(sold, key=lambda department: -sum(sold[department].values()))[:DEPARTMENTS_SHOWN]
+    found = []
+    for department in best:
+        below = sorted(sold[department], key=lambda category: -sold[department][category])
+        shown = [{"path": path, "name": category_name(path)} for path in below if path != department]
+        name = department_name(department)
+        found.append({"path": department, "name": name, "categories": shown[:CATEGORIES_SHOWN]})
+    return found
 
 
 def department_name(department: str) -> str:

@@ -70,11 +70,24 @@ class Offered(Answer):
     categories: list[str]
 
 
+class Category(Answer):
+    """A part of a department."""
+
+    path: str
+    name: str
+
+
+class Department(Category):
+    """A department and its categories, best selling first."""
+
+    categories: list[Category]
+
+
 class DemoShop(Answer):
     """What the shop's pages need to begin with."""
 
     write_key: str
-    departments: list[dict[str, Any]]
+    departments: list[Department]
     not_online: list[str]
 
 
@@ -158,11 +171,11 @@ async def file(engine: Engine, http: Http) -> Response:
 async def config(engine: Engine, http: Http) -> BaseModel:
     """Return the departments and the public key."""
     _open(engine, http)
-    front = _front(http)
+    front = await _front(http)
     key = engine.settings.write_key
     return DemoShop(
         write_key=key.get_secret_value() if key else "",
-        departments=front.departments,
+        departments=list(front.departments),
         not_online=list(front.not_online),
     )
 
@@ -177,11 +190,12 @@ async def products(engine: Engine, http: Http) -> BaseModel:
     """Return products by ids, or the best selling of a category, or those a word finds."""
     _open(engine, http)
     asked = http.query_params
-    front = _front(http)
+    front = await _front(http)
     if "ids" in asked:
         return Products(products=front.products(asked["ids"].split(",")[:200]))
     start, count = _number(asked.get("start", "0"), 10_000), _number(asked.get("count", "24"), 96)
-    found, more = front.search(asked.get("category"), asked.get("q", "")[:100], start, count)
+    words = asked.get("q", "")[:100]
+    found, more = await to_thread.run_sync(front.search, asked.get("category"), words, start, count)
     return Products(products=found, more=more)
 
 
@@ -202,7 +216,7 @@ async def panel(engine: Engine, http: Http) -> BaseModel:
     if asked.contact_id is not None:
         right = Right.SECRET if engine.access.open else Right.WRITE
         engine.access.identify(asked.contact_id, asked.identity_token, right)
-    return await to_thread.run_sync(_panel, engine, _front(http), asked)
+    return await to_thread.run_sync(_panel, engine, await _front(http), asked)
 
 
 def _panel(engine: Engine, front: Storefront, asked: PanelRequest) -> Panel:
@@ -299,7 +313,7 @@ def _open(engine: Engine, http: Http) -> None:
     sharing(engine.access, http.headers)
 
 
-def _front(http: Http) -> Storefront:
+async def _front(http: Http) -> Storefront:
     """Return what the shop sells now. Raises Refused(503) while there is no catalogue."""
     state = http.app.state
     catalogue = state.engine.shelf.catalogue()
@@ -307,7 +321,7 @@ def _front(http: Http) -> Storefront:
         raise Refused(503, "no_catalogue", "there are no items yet; run: nextbest demo")
     held: Storefront | None = getattr(state, "demo_front", None)
     if held is None or held.catalogue is not catalogue:
-        held = state.demo_front = Storefront.of(catalogue)
+        held = state.demo_front = await to_thread.run_sync(Storefront.of, catalogue)
     return held
 
 

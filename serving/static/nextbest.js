@@ -15,6 +15,7 @@
   const SEND_MS = 10000;
   const RETRY_MS = 1000;
   const RETRY_MOST_MS = 60000;
+  const WAIT_MOST_MS = 3600000;
   const NEVER_ACCEPTED = [400, 413, 422];
 
   const home = (document.currentScript || {}).src;
@@ -23,6 +24,7 @@
   let allowed = false; // may anything be stored or sent about this visitor
   let contact = null; // {id, token} of whoever is logged in; in memory only, the page says it at every load
   let anonymousId = null;
+  let introduced = null; // traits of the identify call there was on this page
 
   const warn = (what) => window.console && console.warn('nextbest:', what);
   const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -99,7 +101,9 @@
       anonymousId,
       userId: contact ? contact.id : undefined,
       ...message,
-      context: { page: here(), locale: navigator.language, library: { name: 'nextbest.js', version: VERSION } },
+      context: {
+        page: here(), locale: navigator.language, library: { name: 'nextbest.js', version: VERSION },
+      },
     });
     if (size(text) > EVENT_BYTES) return warn('an event is bigger than 32 KB and is not sent');
     const name = 'event:' + Date.now() + ':' + String(counted++).padStart(6, '0') + ':' + uuid().slice(0, 8);
@@ -144,7 +148,7 @@
     for (const [name, text] of queue) {
       if (without.includes(name)) continue;
       bytes += size(text) + 1;
-      if (bytes > BATCH_BYTES || names.length === BATCH_EVENTS) break;
+      if (names.length && (bytes > BATCH_BYTES || names.length === BATCH_EVENTS)) break;
       names.push(name);
     }
     return names;
@@ -161,7 +165,8 @@
     const late = setTimeout(() => stopSending.abort(), SEND_MS);
     try {
       const answer = await fetch(address('/v1/batch'), {
-        method: 'POST', keepalive: true, credentials: 'omit', signal: stopSending.signal, headers: PLAIN, body: body(names),
+        method: 'POST', keepalive: true, credentials: 'omit', headers: PLAIN, signal: stopSending.signal,
+        body: body(names),
       });
       wait = 1000 * Number(answer.headers.get('retry-after')) || 0;
       if (answer.ok) await answer.json(); // a captive portal says 200 too, in HTML
@@ -178,7 +183,7 @@
       announce('sent', { count: names.length, status });
     } else if (allowed) {
       const pause = Math.min(RETRY_MOST_MS, RETRY_MS * 2 ** failures++) * (0.5 + Math.random() / 2);
-      notBefore = Date.now() + Math.max(wait, pause);
+      notBefore = Date.now() + Math.min(Math.max(wait, pause), WAIT_MOST_MS);
     }
   }
 
@@ -344,7 +349,7 @@
       block.stop = stop;
       answer = await ask(options, stop);
     } catch (error) {
-      answer = { items: [], error: stop.signal.aborted ? 'timeout' : String((error && error.message) || error) };
+      answer.error = stop.signal.aborted ? 'timeout' : String((error && error.message) || error);
     }
     if (block.stop !== stop) return { ...answer, stale: true };
     block.stop = null;
@@ -369,7 +374,8 @@
     const within = (promise) => Promise.race([promise, aborted]);
     try {
       const tracked = allowed;
-      if (queue.size) await within(Promise.race([flush(), sleep(ms / 3)])); // an answer knows what came before it
+      // an answer is to know what came before it
+      if (queue.size) await within(Promise.race([flush(), sleep(ms / 3)]));
       const asked = { placement: options.placement, k: options.k, item_ids: options.itemIds,
         category: options.category, exclude_ids: options.excludeIds, show: options.show };
       if (allowed) asked.anonymous_id = anonymousId;
@@ -435,8 +441,8 @@
 
   function init(options) {
     settings = { writeKey: '', timeoutMs: 1500, flushMs: 1000, autoPage: true, ...options };
-    settings.host = String(settings.host === undefined ? new URL(home || location.href).origin : settings.host)
-      .replace(/\/+$/, '');
+    if (settings.host === undefined) settings.host = new URL(home || location.href).origin;
+    settings.host = String(settings.host).replace(/\/+$/, '');
     contact = settings.contactId ? { id: String(settings.contactId), token: settings.identityToken } : null;
     allowed = settings.consent === undefined || settings.consent === true;
     if (allowed) begin();
@@ -446,10 +452,11 @@
 
   function identify(contactId, traits, extra) {
     const id = String(contactId);
-    const token = (extra || {}).token; // proves to the service that this is the contact: recommendations ask with it
+    const token = (extra || {}).token;
     if (allowed && contact && contact.id !== id) identity(true); // another person at the same browser
     contact = { id, token: token || (contact && contact.id === id ? contact.token : undefined) };
-    put({ type: 'identify', traits: traits || {} });
+    introduced = traits || {};
+    put({ type: 'identify', traits: introduced });
   }
 
   function track(event, properties) {
@@ -466,6 +473,7 @@
     allowed = given === true;
     if (allowed) {
       begin();
+      if (introduced) put({ type: 'identify', traits: introduced });
       if (paged) page(...paged);
       return;
     }
@@ -479,7 +487,7 @@
   }
 
   function reset() {
-    contact = null;
+    contact = introduced = null;
     if (allowed) identity(true);
   }
 
@@ -496,8 +504,8 @@
   const api = { version: VERSION, init: guarded(init) };
   const calls = { identify, track, page, recommend, consent, reset, anonymousId: () => anonymousId };
   for (const [name, call] of Object.entries(calls)) {
-    api[name] = guarded((...given) =>
-      settings ? call(...given) : new Promise((done) => early.length < 100 && early.push([name, given, done])));
+    const later = (given) => new Promise((done) => early.length < 100 && early.push([name, given, done]));
+    api[name] = guarded((...given) => (settings ? call(...given) : later(given)));
   }
   window.nextbest = api;
   for (const [name, given, done] of stub.q || []) (done || (() => {}))(api[name] && api[name](...given));

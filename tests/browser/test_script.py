@@ -25,7 +25,7 @@ def tag(service: Service, host: str | None = None, **options: Any) -> str:
     """Return the tag as docs/script.md gives it, with other options."""
     snippet = re.search(r"```html\n(.*?)```", DOCS.read_text(), re.DOTALL)
     assert snippet is not None
-    given = json.dumps({"writeKey": WRITE, "host": host or service.url, "flushMs": 50, **options})
+    given = json.dumps({"writeKey": WRITE, "host": host or service.url, "flushMs": 50, "timeoutMs": 8000, **options})
     with_options = re.sub(r"init\({.*?}\)", lambda _: f"init({given})", snippet.group(1))
     return with_options.replace("https://nextbest.example", service.url)
 

@@ -67,7 +67,7 @@ export const shop = {
   async block(list, options, own) {
     if (own) list.replaceChildren(...(await own()).map(card));
     const answer = await nextbest.recommend({ el: list, template: card, enrich, excludeIds: shop.config.not_online,
-      timeoutMs: 3000, ...options });
+      timeoutMs: 5000, ...options });
     return answer;
   },
 };
@@ -154,7 +154,6 @@ consent.addEventListener('click', (event) => {
   shop.consent = said === 'yes';
   kept(localStorage, 'larder:consent', shop.consent || null);
   nextbest.consent(shop.consent);
-  if (shop.consent && shop.who) nextbest.identify(shop.who.contact_id, {}, { token: shop.who.identity_token || undefined });
   consent.hidden = true;
   main.focus({ preventScroll: true });
   panel.refresh();
