@@ -404,13 +404,20 @@
     method: 'POST', credentials: 'omit', signal: stop.signal, body: JSON.stringify(asked), headers: PLAIN,
   });
 
+  function replace(el, nodes) {
+    const within = el.contains(document.activeElement);
+    el.replaceChildren(...nodes);
+    const next = within && el.querySelector('a[href], button'); // who is here with the keyboard stays here
+    if (next) next.focus({ preventScroll: true });
+  }
+
   function show(el, block, options, items, answer) {
     if (!el) return;
     const made = items.map((item, index) => {
       const piece = render(options.template || '<div>{{title}}</div>', { ...item, position: index + 1 });
       return piece.nodeType === 11 ? [...piece.childNodes] : [piece];
     });
-    el.replaceChildren(...[].concat(...made));
+    replace(el, [].concat(...made));
     block.ours = true;
     if (!answer) return;
     made.forEach((nodes, index) => {
@@ -431,7 +438,7 @@
 
   // Nothing to show: the page's own content stays, or comes back.
   function without(el, block, options, answer) {
-    if (el && block.ours) el.replaceChildren(...block.own);
+    if (el && block.ours) replace(el, block.own);
     block.ours = false;
     if (typeof options.fallback === 'function') options.fallback(answer);
     else if (Array.isArray(options.fallback)) show(el, block, options, options.fallback, null);

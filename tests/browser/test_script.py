@@ -25,7 +25,8 @@ def tag(service: Service, host: str | None = None, **options: Any) -> str:
     """Return the tag as docs/script.md gives it, with other options."""
     snippet = re.search(r"```html\n(.*?)```", DOCS.read_text(), re.DOTALL)
     assert snippet is not None
-    given = json.dumps({"writeKey": WRITE, "host": host or service.url, "flushMs": 50, "timeoutMs": 8000, **options})
+    quick = {"flushMs": 50, "timeoutMs": 8000}
+    given = json.dumps({"writeKey": WRITE, "host": host or service.url, **quick, **options})
     with_options = re.sub(r"init\({.*?}\)", lambda _: f"init({given})", snippet.group(1))
     return with_options.replace("https://nextbest.example", service.url)
 
@@ -93,9 +94,11 @@ def test_it_renders_and_never_runs_data(visit: Any) -> None:
 
 
 def test_templates_may_be_elements_or_functions(visit: Any) -> None:
-    page = visit(OWN + '<template id="card"><b>{{title}}</b></template>')
+    page = visit(OWN + '<template id="card"><a href="/p/{{item_id}}">{{title}}</a></template>')
+    page.focus("#own")
     recommend(page, template="#card", k=2)
-    assert page.locator("#box b").all_text_contents() == ["Item 0", "Item 1"]
+    assert page.evaluate("document.activeElement.textContent") == "Item 0"  # the keyboard is not lost
+    assert page.locator("#box a").all_text_contents() == ["Item 0", "Item 1"]
     page.evaluate("nextbest.recommend({ el: '#box', k: 2, template: (item) => item.title.toUpperCase() })")
     page.wait_for_function("document.querySelector('#box').textContent === 'ITEM 0ITEM 1'")
 

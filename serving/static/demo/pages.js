@@ -44,9 +44,9 @@ function home() {
             h('span', {}, department.name)))))),
     ],
     after() {
-      shop.block(picked.list, { placement: 'home', k: 8 }, () => bestSellers());
-      fill(again, { placement: 'buy_again', k: 4 });
-      fill(rising, { placement: 'trending', k: 4 });
+      shop.block(picked.list, { placement: 'home', places: 8 }, () => bestSellers());
+      fill(again, { placement: 'buy_again', places: 4 });
+      fill(rising, { placement: 'trending', places: 4 });
     },
   };
 }
@@ -80,7 +80,7 @@ async function category(path) {
         h('div', { class: 'shelf-head' }, h('h2', { id: 'best' }, 'Best sellers')), list),
       more && moreButton(list, path, found.length),
     ].filter(Boolean),
-    after() { fill(rising, { placement: 'trending', category: path, k: 4 }); },
+    after() { fill(rising, { placement: 'trending', category: path, places: 4 }); },
   };
 }
 
@@ -123,8 +123,8 @@ async function product(id) {
       goes.section, instead.section,
     ],
     after() {
-      fill(goes, { placement: 'product', show: 'complements', itemIds: [id], k: 4 });
-      fill(instead, { placement: 'product', show: 'alternatives', itemIds: [id], k: 4 });
+      fill(goes, { placement: 'product', show: 'complements', itemIds: [id], places: 4 });
+      fill(instead, { placement: 'product', show: 'alternatives', itemIds: [id], places: 4 });
     },
   };
 }
@@ -137,7 +137,7 @@ async function cart() {
     return {
       title: 'Cart',
       parts: [h('h1', {}, 'Your cart is empty'), h('p', { class: 'muted' }, 'Here is something to begin with.'), goes.section],
-      after() { shop.block(goes.list, { placement: 'home', k: 4 }, () => bestSellers(null, 4)); },
+      after() { shop.block(goes.list, { placement: 'home', places: 4 }, () => bestSellers(null, 4)); },
     };
   }
   const total = found.reduce((sum, one) => sum + (one.price || 0) * shop.cart[one.item_id], 0);
@@ -163,7 +163,7 @@ async function cart() {
         h('button', { type: 'button', class: 'primary', id: 'order', onclick: () => shop.order() }, 'Place the order')),
       goes.section,
     ],
-    after() { shop.block(goes.list, { placement: 'cart', itemIds: ids.slice(0, 100), k: 4 }, () => bestSellers(null, 4)); },
+    after() { shop.block(goes.list, { placement: 'cart', itemIds: ids.slice(0, 100), places: 4 }, () => bestSellers(null, 4)); },
   };
 }
 
@@ -180,7 +180,7 @@ function order(id) {
         h('span', { class: 'muted' }, `${done.products[n].quantity} ×`), h('span', { class: 'price' }, money(one.price))))),
       next.section,
     ],
-    after() { shop.block(next.list, { placement: 'home', k: 4 }, () => bestSellers(null, 4)); },
+    after() { shop.block(next.list, { placement: 'home', places: 4 }, () => bestSellers(null, 4)); },
   };
 }
 

@@ -66,20 +66,30 @@ export const shop = {
   // A block of recommendations: the shop's own best sellers stand in it until an answer comes, and if none does.
   async block(list, options, own) {
     if (own) list.replaceChildren(...(await own()).map(card));
-    const answer = await nextbest.recommend({ el: list, template: card, enrich, excludeIds: shop.config.not_online,
-      timeoutMs: 5000, ...options });
-    return answer;
+    const { places, ...asked } = options;
+    const known = (items) => enrich(items, places, asked.show === 'alternatives');
+    return nextbest.recommend({ el: list, template: card, enrich: known, k: places + SPARE,
+      excludeIds: shop.config.not_online, timeoutMs: 5000, ...asked });
   },
 };
 
 export const facts = (product) => ({ product_id: product.item_id, name: product.name, price: product.price,
   category: product.category, currency: 'USD' });
 
-// The service says which items and why; the shop knows their names, sizes and prices.
-async function enrich(items) {
+// The service says which items and why; the shop knows their names, sizes and prices. The catalogue has many items of one
+// name (every dairy's white milk): a shelf shows one of each, and none that was just bought, unless it is about likeness.
+const SPARE = 4;
+
+async function enrich(items, places, alike) {
   await products([...new Set(items.flatMap((item) => [item.item_id, item.reason.because.item_id]).filter(Boolean))]);
   const known = new Map((await products(items.map((item) => item.item_id))).map((product) => [product.item_id, product]));
-  return items.filter((item) => known.has(item.item_id)).map((item) => ({ ...item, ...known.get(item.item_id) }));
+  const names = new Set(shop.ordered ? shop.ordered.bought.map((product) => product.name) : []);
+  const shown = items.filter(({ item_id: id }) => {
+    if (!known.has(id) || (!alike && names.has(known.get(id).name))) return false;
+    names.add(known.get(id).name);
+    return true;
+  });
+  return shown.slice(0, places).map((item) => ({ ...item, ...known.get(item.item_id) }));
 }
 
 export function say(what) {
@@ -100,9 +110,12 @@ function changed() {
 
 const main = document.getElementById('main');
 let turn = 0;
+let shown = null;
+const here = () => location.pathname + location.search;
 
 async function show(first) {
   const mine = ++turn;
+  shown = here();
   const [, , name = '', ...rest] = location.pathname.split('/').map(decodeURIComponent);
   const page = pages[name] || pages.missing;
   let made;
@@ -145,7 +158,7 @@ document.getElementById('search').addEventListener('submit', (event) => {
   if (words) shop.go('/demo/search?q=' + encodeURIComponent(words));
 });
 
-window.addEventListener('popstate', () => show());
+window.addEventListener('popstate', () => here() !== shown && show()); // not for #main
 
 const consent = document.getElementById('consent');
 consent.addEventListener('click', (event) => {
