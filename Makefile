@@ -28,7 +28,7 @@ serve: $(STAMP)
 	@$(BIN)/nextbest serve
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
