@@ -35,7 +35,7 @@ $(CLIENTS): tests/clients/package-lock.json
 	@command -v chromium >/dev/null || echo "no chromium: browser tests are skipped (apt-get install chromium)"
 
 test: $(STAMP) $(CLIENTS)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
