@@ -5,16 +5,28 @@ pages do not exist. Only it ever hands out identity tokens, and only for the few
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import pyarrow.parquet as pq
 from anyio import to_thread
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 from starlette.requests import Request as Http
 from starlette.responses import Response
 
 from features.tables import table_path
 from serving._assets import send
+from serving._demo_schemas import (
+    CategoryShare,
+    Contacts,
+    DemoShop,
+    Happened,
+    LoggedIn,
+    LogInRequest,
+    Offered,
+    Panel,
+    PanelRequest,
+    Products,
+)
 from serving._storefront import Storefront, category_name
 from serving.access import Right
 from serving.bodies import read_body
@@ -22,7 +34,7 @@ from serving.engine import Engine
 from serving.openapi import Call
 from serving.origins import sharing
 from serving.refused import Refused, parse
-from serving.schemas import Answer, ContactCard, Id, Request
+from serving.schemas import ContactCard
 from serving.web import Respond, json_response, route
 
 SCRIPT_SECONDS = 300
@@ -38,112 +50,6 @@ CONTACTS_OFFERED = 6
 CARDS_LOOKED_AT = 30
 EVENTS_SHOWN = 60
 BODY = 4096
-
-
-class Product(Answer):
-    """A product as the pages show it."""
-
-    item_id: str
-    name: str
-    size: str | None
-    price: float | None
-    category: str
-    category_name: str
-    department: str
-    department_name: str
-
-
-class Products(Answer):
-    """Products, and whether there are more."""
-
-    products: list[Product]
-    more: bool = False
-
-
-class Offered(Answer):
-    """A contact one may log in as."""
-
-    contact_id: str
-    segment: str | None
-    stage: str
-    orders: float
-    categories: list[str]
-
-
-class Category(Answer):
-    """A part of a department."""
-
-    path: str
-    name: str
-
-
-class Department(Category):
-    """A department and its categories, best selling first."""
-
-    categories: list[Category]
-
-
-class DemoShop(Answer):
-    """What the shop's pages need to begin with."""
-
-    write_key: str
-    departments: list[Department]
-    not_online: list[str]
-
-
-class Contacts(Answer):
-    """The contacts one may log in as."""
-
-    contacts: list[Offered]
-
-
-class LogInRequest(Request):
-    """Who to log in as."""
-
-    contact_id: Id
-
-
-class LoggedIn(Answer):
-    """A contact, and the token that proves it; null where the service has no keys."""
-
-    contact_id: str
-    identity_token: str | None
-
-
-class PanelRequest(Request):
-    """Whom to look at."""
-
-    contact_id: Id | None = None
-    anonymous_id: Id | None = None
-    identity_token: Annotated[str, Field(max_length=400)] | None = None
-
-
-class Happened(Answer):
-    """An event of the log."""
-
-    event: str
-    item: str | None
-    item_id: str | None
-    seconds_ago: float
-
-
-class CategoryShare(Answer):
-    """A category somebody looks at or buys in."""
-
-    path: str
-    name: str
-    share: float
-
-
-class Panel(Answer):
-    """What the service knows of a visitor or contact this moment."""
-
-    known_as: str
-    """contact, visitor or nobody."""
-    card: ContactCard | None
-    categories: list[CategoryShare]
-    events: list[Happened]
-    events_total: int
 
 
 async def script(engine: Engine, http: Http) -> Response:

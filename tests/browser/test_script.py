@@ -209,6 +209,17 @@ def test_what_a_page_could_not_send_the_next_one_does(visit: Any, service: Servi
     assert len(pages) == 1
 
 
+def test_what_waits_is_bounded_and_the_oldest_goes_first(visit: Any) -> None:
+    page = visit(host=closed_port(), flushMs=60_000)
+    page.evaluate("for (let n = 0; n < 505; n++) nextbest.track('Product Viewed', { product_id: 'p' + n })")
+    page.evaluate("nextbest.track('Product Viewed', { note: 'x'.repeat(40000) })")  # bigger than any may be
+    waiting = page.evaluate(
+        "Object.keys(localStorage).filter((name) => name.includes(':event:')).sort()"
+        ".map((name) => JSON.parse(localStorage[name]).properties.product_id)"
+    )
+    assert (len(waiting), waiting[0], waiting[-1]) == (500, "p5", "p504")
+
+
 def test_a_page_that_is_left_sends_a_beacon(visit: Any, service: Service) -> None:
     page = visit(flushMs=60_000)
     who = me(page)

@@ -177,7 +177,7 @@ def test_a_full_queue_says_when_to_come_back(client: Any, settings: Settings) ->
 
 def test_analytics_next_is_told_where_to_send(client: Any) -> None:
     told = client.get(f"/v1/projects/{WRITE}/settings").json()["integrations"]["Segment.io"]
-    assert (told["apiKey"], told["apiHost"], told["protocol"]) == (WRITE, "service/v1", "http")
+    assert (told["apiKey"], told["apiHost"], told["protocol"]) == (WRITE, "localhost/v1", "http")
     assert client.get("/v1/projects/nonsense/settings").status_code == 401
 
 
