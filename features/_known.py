@@ -7,26 +7,33 @@ import ibis
 import pandas as pd
 import pyarrow as pa
 
+from features.events._identity import Graph
 from nextbest.columns import CATEGORY_DEPTH, HALF_LIVES, ORDER_COMPLETED
 
 EPOCH = ibis.timestamp("1970-01-01 00:00:00", timezone="UTC")
 
 KNOWN_COLUMNS = (
     "event_id", "event", "timestamp", "seconds", "contact_id", "anonymous_id", "item_id", "path", "category",
-    "lead", "amount", "price", "channel", "url", "campaign_id", "message_id",
+    "lead", "amount", "price", "channel", "url", "campaign_id", "message_id", "visit",
 )  # fmt: skip
 
 
-def known(events: Any, identities: Any, paths: Any) -> Any:
+def known(events: Any, links: Any, merges: Any, paths: Any) -> Any:
     """Return the events with KNOWN_COLUMNS.
 
-    `contact_id`: the event's own, else the one its anonymous_id is linked to, visits before the link too.
+    `contact_id`: the person's, by the event's own, else by its anonymous_id, visits before the link too
+    (features.events._identity says whose an id is).
     `lead`: False on all lines of an order but the first by (timestamp, event_id). `amount`: price * quantity,
-    no price 0, no quantity 1.
-    identities: anonymous_id, linked_id. paths: item_id, path, category (`category_paths`).
+    no price 0, no quantity 1. `visit`: it carried no contact id.
+    links: `link_rows`. merges: `merge_rows`. paths: item_id, path, category (`category_paths`).
     """
-    linked = events.left_join(identities, "anonymous_id", rname="{name}_linked")
-    linked = linked.mutate(contact_id=ibis.coalesce(linked.contact_id, linked.linked_id))
+    merged = events.left_join(merges, [("contact_id", "earlier_id")])
+    linked = merged.left_join(links, "anonymous_id", rname="{name}_linked")
+    theirs = linked.linked_until.isnull() | (linked.timestamp <= linked.linked_until)
+    owner = theirs.ifelse(linked.linked_id, ibis.null("string"))
+    linked = linked.mutate(
+        contact_id=ibis.coalesce(linked.merged_id, linked.contact_id, owner), visit=linked.contact_id.isnull()
+    )
     pathed = linked.left_join(paths, "item_id", rname="{name}_path")
     order = ibis.window(
         group_by=[pathed.event, pathed.contact_id, pathed.order_id],
@@ -54,13 +61,22 @@ def category_paths(items: pd.DataFrame) -> pa.Table:
     return pa.table([pa.array(c, pa.string()) for c in columns], names=["item_id", "path", "category"])
 
 
-def links(identities: pd.DataFrame) -> pa.Table:
-    """Return anonymous_id → linked_id, the latest link of each."""
-    latest = identities.sort_values("timestamp").drop_duplicates("anonymous_id", keep="last")
-    columns = (latest["anonymous_id"], latest["contact_id"])
-    return pa.table(
-        [pa.array(c.astype(str), pa.string()) for c in columns], names=["anonymous_id", "linked_id"]
-    )
+def link_rows(graph: Graph) -> pa.Table:
+    """Return anonymous_id → linked_id, up to linked_until (null: always)."""
+    owners = sorted(graph.owners().items())
+    columns = {
+        "anonymous_id": pa.array([anonymous for anonymous, _ in owners], pa.string()),
+        "linked_id": pa.array([contact for _, (contact, _) in owners], pa.string()),
+        "linked_until": pa.array([until for _, (_, until) in owners], pa.timestamp("us", "UTC")),
+    }
+    return pa.table(columns)
+
+
+def merge_rows(graph: Graph) -> pa.Table:
+    """Return earlier_id → merged_id, of contacts that are another's earlier id."""
+    merged = sorted(graph.merged().items())
+    columns = [pa.array([pair[i] for pair in merged], pa.string()) for i in (0, 1)]
+    return pa.table(columns, names=["earlier_id", "merged_id"])
 
 
 def growth(seconds: Any, half_life_days: int, reference: float) -> Any:

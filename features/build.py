@@ -12,14 +12,15 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from features._known import category_paths, known, links
+from features._known import category_paths, known, link_rows, merge_rows
 from features.channels import channel_rows
 from features.contacts import contact_rows
+from features.events._identity import Graph
 from features.events.lake import Lake
 from features.events.log import EventLog
 from features.items import item_day_rows
 from features.lists import write_lists
-from features.online import basis, fingerprints, materialize
+from features.online import basis, fingerprints, identity_rows, materialize
 from features.pairs import category_rows, item_rows
 from features.points import Rules
 from features.steps import step_rows
@@ -33,6 +34,7 @@ from features.tables import (
     save,
     table_path,
 )
+from features.whole import visits_of
 from nextbest.columns import TIMESTAMP
 from nextbest.errors import BadInput
 from nextbest.progress import Progress, silent
@@ -116,10 +118,16 @@ def _prepare(lake: Lake, log: EventLog, backend: Any, staging: Path) -> tuple[in
     """Bring the log into the lake and write the events ready for counting; nothing may come between."""
     with lake.locked():
         position = log.compact(lake)
-        pq.write_table(links(lake.identities()), staging / "links.parquet")
+        graph = Graph(log.links(until=position))
+        pq.write_table(link_rows(graph), staging / "links.parquet")
+        pq.write_table(merge_rows(graph), staging / "merges.parquet")
+        pq.write_table(identity_rows(graph), staging / "people.parquet")
         pq.write_table(category_paths(lake.items()), staging / "item_paths.parquet")
-        tables = [backend.read_parquet(staging / f"{name}.parquet") for name in ("links", "item_paths")]
+        names = ("links", "merges", "item_paths")
+        tables = [backend.read_parquet(staging / f"{name}.parquet") for name in names]
         events = save(backend, known(read_events(backend, lake), *tables), staging / "known.parquet")
+        visits = visits_of(backend.read_parquet(staging / "known.parquet"))
+        save(backend, visits.limit(0) if lake.only_from_log(events) else visits, staging / "visits.parquet")
     return position, events
 
 
@@ -127,6 +135,7 @@ def _write_tables(
     settings: Settings, backend: Any, staging: Path, position: int, now: datetime, stage: "_Stages"
 ) -> dict[str, int]:
     events = backend.read_parquet(staging / "known.parquet")
+    people = backend.read_parquet(staging / "people.parquet")
     reference = now.timestamp() - REFERENCE_YEARS * 365.25 * 86_400
     tables = {
         "contact": contact_rows(events, Rules.load(settings.rules), position, reference),
@@ -135,7 +144,7 @@ def _write_tables(
         "contact_channel": channel_rows(events, reference),
         "contact_step": step_rows(events),
         "item": item_day_rows(events, reference),
-        "fingerprints": fingerprints(events),
+        "fingerprints": fingerprints(events, people),
     }
     rows = {}
     for name, table in tables.items():

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 from features.events._files import written_aside
 from features.store import Store
 from features.tables import PAIR_TABLES, table_path
-from nextbest.columns import CONTACT_ID
+from features.whole import VISITS
+from nextbest.columns import ANONYMOUS_ID, CONTACT_ID
 from nextbest.settings import Settings
 
 OWNED = {
@@ -23,13 +24,14 @@ OWNED = {
 """Table -> the column that says whose a row is. Items keep their sums, which name nobody."""
 
 
-def erase(settings: Settings, contact_ids: Sequence[str]) -> int:
-    """Remove contacts from the feature tables and the online store; returns the rows removed.
+def erase(settings: Settings, contact_ids: Sequence[str], anonymous_ids: Sequence[str] = ()) -> int:
+    """Remove contacts from the feature tables and the online store, and visits; returns the rows removed.
 
     The events go first (Lake.erase, EventLog.erase), or the next build brings the contacts back.
     """
     gone = pa.array(list(contact_ids), pa.string())
     removed = sum(_erase_rows(settings, name, column, gone) for name, column in OWNED.items())
+    removed += _erase_rows(settings, VISITS, ANONYMOUS_ID, pa.array(list(anonymous_ids), pa.string()))
     if table_path(settings, "contact").exists():
         Store(settings).erase(contact_ids)
     return removed

@@ -124,10 +124,10 @@ def _adds(event: Event) -> Iterable[tuple[str, float]]:
 def _touch(times: dict[str, float], kind: str, seconds: float) -> None:
     for name, kinds in FIRST_TIMES.items():
         if kinds is None or kind in kinds:
-            times[name] = _least(times[name], seconds)
+            times[name] = least(times[name], seconds)
     for name, kinds in LAST_TIMES.items():
         if kinds is None or kind in kinds:
-            times[name] = _most(times[name], seconds)
+            times[name] = most(times[name], seconds)
 
 
 def _list(state: ContactState, rows: Sequence[tuple[float, Event]], paths: Mapping[str, str]) -> ContactState:
@@ -156,38 +156,38 @@ def _newest(
 ) -> dict[str, Any]:
     last = dict(zip(arrays[f"{block}_items"], arrays[f"{block}_times"].tolist(), strict=True))
     for seconds, item in seen:
-        last[item] = _most(last.get(item, nan), seconds)
+        last[item] = most(last.get(item, nan), seconds)
     order = sorted(last, key=lambda item: (-last[item], item))[:size]
     return {f"{block}_items": order, f"{block}_times": np.array([last[item] for item in order])}
 
 
 def _repeat(arrays: Mapping[str, Any], bought: Iterable[tuple[float, str]], latest: float) -> dict[str, Any]:
-    rows = _rows(arrays, REPEAT_COLUMNS)
+    rows = rows_by_name(arrays, REPEAT_COLUMNS)
     for seconds, item in bought:
         row = rows.setdefault(item, [0.0, 0.0, 0.0, 0.0, nan, nan])
         for i, half_life in enumerate((30, 90, 365)):
             row[i] += factor(latest - seconds, half_life)
         row[3] += 1.0
-        row[4] = _least(row[4], seconds)
-        row[5] = _most(row[5], seconds)
-    return _columns(rows, REPEAT_COLUMNS, lambda item: (-rows[item][1], item), REPEAT)
+        row[4] = least(row[4], seconds)
+        row[5] = most(row[5], seconds)
+    return cut(rows, REPEAT_COLUMNS, lambda item: (-rows[item][1], item), REPEAT)
 
 
 def _categories(
     arrays: Mapping[str, Any], bought: Iterable[tuple[float, str]], latest: float
 ) -> dict[str, Any]:
-    rows = _rows(arrays, CATEGORY_COLUMNS)
+    rows = rows_by_name(arrays, CATEGORY_COLUMNS)
     for seconds, name in bought:
         row = rows.setdefault(name, [0.0, nan])
         row[0] += factor(latest - seconds, 90)
-        row[1] = _most(row[1], seconds)
-    return _columns(rows, CATEGORY_COLUMNS, lambda name: (-rows[name][0], name), CATEGORIES)
+        row[1] = most(row[1], seconds)
+    return cut(rows, CATEGORY_COLUMNS, lambda name: (-rows[name][0], name), CATEGORIES)
 
 
 def _messages(
     arrays: Mapping[str, Any], messages: Iterable[tuple[float, Event]], latest: float
 ) -> dict[str, Any]:
-    rows = _rows(arrays, CHANNEL_COLUMNS)
+    rows = rows_by_name(arrays, CHANNEL_COLUMNS)
     place = {name.removeprefix("channel_"): i for i, name in enumerate(CHANNEL_COLUMNS[1:])}
     for seconds, event in messages:
         row = rows.setdefault(str(event["channel"]), [0.0] * (len(place) - 2) + [nan, nan])
@@ -197,16 +197,24 @@ def _messages(
                 row[place[f"{kind}_{span}"]] += factor(latest - seconds, half_life)
         row[place[f"{kind}_total"]] += 1.0
         last = place["last_sent" if kind == "sent" else "last_response"]
-        row[last] = _most(row[last], seconds)
-    return _columns(rows, CHANNEL_COLUMNS, lambda name: name, len(rows))
+        row[last] = most(row[last], seconds)
+    return cut(rows, CHANNEL_COLUMNS, lambda name: name, len(rows))
 
 
 def _steps(arrays: Mapping[str, Any], taken: Iterable[tuple[float, str, str]]) -> dict[str, Any]:
     names, categories, times = (arrays[name] for name in STEP_COLUMNS)
-    held = set(zip(times.tolist(), names, categories, strict=True)) | set(taken)
-    newest = sorted(held, key=lambda step: (-step[0], step[1], step[2]))[:STEPS]
-    times, names, categories = zip(*newest, strict=True)
-    return {"step_names": list(names), "step_categories": list(categories), "step_times": np.array(times)}
+    return newest_steps([*zip(times.tolist(), names, categories, strict=True), *taken])
+
+
+def newest_steps(taken: Iterable[tuple[float, str, str]]) -> dict[str, Any]:
+    """Return the block of the newest steps (time, event, category), each once a moment."""
+    newest = sorted(set(taken), key=lambda step: (-step[0], step[1], step[2]))[:STEPS]
+    times, names, categories = zip(*newest, strict=True) if newest else ((), (), ())
+    return {
+        "step_names": list(names),
+        "step_categories": list(categories),
+        "step_times": np.array(times, dtype=np.float64),
+    }
 
 
 def _category_of(event: Event, paths: Mapping[str, str]) -> str:
@@ -214,14 +222,16 @@ def _category_of(event: Event, paths: Mapping[str, str]) -> str:
     return category(path) if path else ""
 
 
-def _rows(arrays: Mapping[str, Any], columns: Sequence[str]) -> dict[str, list[float]]:
+def rows_by_name(arrays: Mapping[str, Any], columns: Sequence[str]) -> dict[str, list[float]]:
+    """Return a block's rows by the name in its first column."""
     values = np.stack([arrays[name] for name in columns[1:]], axis=1).tolist()
     return dict(zip(arrays[columns[0]], values, strict=True))
 
 
-def _columns(
+def cut(
     rows: Mapping[str, list[float]], columns: Sequence[str], key: Callable[[str], Any], size: int
 ) -> dict[str, Any]:
+    """Return rows as a block, ordered by the key and cut."""
     order = sorted(rows, key=key)[:size]
     values = np.array([rows[name] for name in order], dtype=np.float64).reshape(len(order), len(columns) - 1)
     return {columns[0]: order} | {name: values[:, i] for i, name in enumerate(columns[1:])}
@@ -232,12 +242,14 @@ def _latest(known: float, rows: Iterable[tuple[float, Event]]) -> float:
     return latest if isnan(known) else max(known, latest)
 
 
-def _least(known: float, seconds: float) -> float:
-    return seconds if isnan(known) else min(known, seconds)
+def least(one: float, other: float) -> float:
+    """Return the earlier time; NaN is none."""
+    return other if isnan(one) else one if isnan(other) else min(one, other)
 
 
-def _most(known: float, seconds: float) -> float:
-    return seconds if isnan(known) else max(known, seconds)
+def most(one: float, other: float) -> float:
+    """Return the later time; NaN is none."""
+    return other if isnan(one) else one if isnan(other) else max(one, other)
 
 
 def _number(value: Any, missing: float) -> float:

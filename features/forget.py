@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from features.erase import erase
 from features.events import rejects
+from features.events._identity import Graph
 from features.events.lake import Lake
 from features.events.log import EventLog
 from nextbest.settings import Settings
@@ -36,10 +37,11 @@ def forget(settings: Settings, contact_ids: Sequence[str], log: EventLog | None 
     lake = Lake(settings.lake)
     lake.write_identities(log.identities())  # or visits linked a moment ago would stay
     log.write_identities(lake.identities())
-    members = sorted(set().union(*(person.members for person in log.people(contact_ids))))
+    scope = Graph(log.links_around(contact_ids)[1]).scope(contact_ids)
+    members = sorted(scope.members)
     return Forgotten(
         lake=lake.erase(members),
         log=log.erase(members),
         rejects=rejects.erase(settings.rejects, members),
-        features=erase(settings, members),
+        features=erase(settings, members, sorted(scope.visits)),
     )

@@ -1,24 +1,31 @@
-"""Contacts as they are now: the stored row, and the event log's tail since, folded."""
+"""Contacts as they are now: the stored rows of a person, and what the event log has since, folded."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow.parquet as pq
 
+from features._parts import Part, parts_of
+from features.events._identity import Graph, Link, Person
 from features.fold import fold
+from features.merge import merge
 from features.points import Rules
 from features.state import ContactState, ContactView
 from features.store import Store
 from features.tables import table_path
-from nextbest.columns import ANONYMOUS_ID, CONTACT_ID
+from features.whole import WholeHistory
+from nextbest.columns import ANONYMOUS_ID, CONTACT_ID, TIMESTAMP
 from nextbest.settings import Settings
 
 SERVICE = "contact_card"
+Row = dict[str, Any]
 
 
-class Tail(Protocol):
+class Log(Protocol):
     """What is asked of the event log (features.events.log.EventLog)."""
 
     def tail(
@@ -26,58 +33,154 @@ class Tail(Protocol):
     ) -> list[dict[str, Any]]:
         """Return the ids' events with position > since, oldest position first."""
 
+    def links_around(
+        self, contact_ids: Sequence[str], anonymous_ids: Sequence[str] = ()
+    ) -> tuple[int, list[Link]]:
+        """Return the log's position and the links that say who the ids are."""
+
 
 class LiveContacts:
-    """Reads only; safe to share between threads.
-
-    Visits before the last build that were linked to a contact after it count from the next build.
-    """
+    """Reads only; safe to share between threads."""
 
     def __init__(
-        self, store: Store, log: Tail, points_rules: Rules, paths: Callable[[], Mapping[str, str]] = dict
+        self,
+        store: Store,
+        log: Log,
+        points_rules: Rules,
+        paths: Callable[[], Mapping[str, str]] = dict,
+        whole: WholeHistory | None = None,
     ) -> None:
-        """`paths` returns item_id -> category path; called for every fold, so it had better remember."""
+        """`paths` returns item_id -> category path; called for every fold, so it had better remember.
+
+        `whole` reads what only the lake has, for people whose stored rows no longer hold; None: nothing.
+        """
         self._store = store
         self._log = log
         self._rules = points_rules
         self._paths = paths
+        self._history = whole
 
     @classmethod
     def open(cls, settings: Settings) -> "LiveContacts":
         """Put together from the state folder."""
         from features.events.log import EventLog
 
-        rules = Rules.load(settings.rules)
-        return cls(Store(settings), EventLog(settings.event_log_url), rules, ItemPaths(settings))
+        log, rules = EventLog(settings.event_log_url), Rules.load(settings.rules)
+        return cls(Store(settings), log, rules, ItemPaths(settings), WholeHistory(settings, log))
 
     def get(self, contact_ids: Sequence[str], now: float, stored: bool = True) -> list[ContactView]:
         """Return each contact at `now` (epoch seconds), events acknowledged before this call included.
 
-        A contact without a stored row (`known` False) is folded from the log alone; so is everyone with
-        stored=False, for when the store fails. Raises StoreUnavailable, and NotReady before the first build.
+        Whoever the id belongs to: all ids of a person give the same. A contact without a stored row (`known`
+        False) is folded from the log alone; so is everyone with stored=False, for when the store fails. Raises
+        StoreUnavailable, and NotReady before the first build.
         """
-        rows = self._store.online(SERVICE, contact_ids) if stored else [None] * len(contact_ids)
-        states = [
-            ContactState.empty(contact) if row is None else ContactState.from_row(row | {CONTACT_ID: contact})
-            for contact, row in zip(contact_ids, rows, strict=True)
+        graph, rows = self._read(contact_ids, stored)
+        people = [graph.person(contact) for contact in contact_ids]
+        distinct = {person.contact_id: person for person in people}
+        states = self._states(list(distinct.values()), rows, graph)
+        return [
+            states[person.contact_id].renamed(contact).at(now)
+            for contact, person in zip(contact_ids, people, strict=True)
         ]
-        tails = self._tails(states)
-        return [self._fold(state, tails[state.contact_id]).at(now) for state in states]
 
     def visitors(self, anonymous_ids: Sequence[str], now: float) -> list[ContactView]:
-        """Return visitors nobody knows, from what the log holds of them; contact_id is None."""
-        tails = _by(ANONYMOUS_ID, self._log.tail([], 0, anonymous_ids))
-        return [self._fold(ContactState.empty(None), tails[visitor]).at(now) for visitor in anonymous_ids]
+        """Return visitors from what was done anonymously; contact_id is None, even for one who is known.
 
-    def _tails(self, states: Iterable[ContactState]) -> Mapping[str | None, list[dict[str, Any]]]:
-        asked: dict[int, list[str]] = defaultdict(list)
-        for state in states:
-            asked[min(state.as_of, state.lists_as_of)].append(str(state.contact_id))
-        return _by(
-            CONTACT_ID, [event for since, ids in asked.items() for event in self._log.tail(ids, since)]
+        Of a device that several people have claimed, what belongs to the first of them is left out.
+        """
+        graph = Graph(self._log.links_around([], anonymous_ids)[1])
+        events: dict[str, list[Row]] = defaultdict(list)
+        for event in self._log.tail([], 0, anonymous_ids):
+            owner = graph.owner(event[ANONYMOUS_ID])
+            if owner is None or owner[1] is None or _micros(event) > owner[1]:
+                events[event[ANONYMOUS_ID]].append(event)
+        return [self._fold(ContactState.empty(None), events[visitor]).at(now) for visitor in anonymous_ids]
+
+    def contact_of(self, anonymous_id: str) -> str | None:
+        """Return the contact an anonymous id belongs to; None where nobody or several have claimed it.
+
+        Not for answers to whoever only says an anonymous id: that would open a contact's history to browsers.
+        """
+        owner = Graph(self._log.links_around([], [anonymous_id])[1]).owner(anonymous_id)
+        return owner[0] if owner is not None and owner[1] is None else None
+
+    def _read(self, contact_ids: Sequence[str], stored: bool) -> tuple[Graph, dict[str, ContactState]]:
+        """Return who is who and the stored rows of everyone's ids; the links are never older than the rows."""
+        while True:
+            position, links = self._log.links_around(contact_ids)
+            graph = Graph(links)
+            members = sorted({m for contact in contact_ids for m in graph.person(contact).members})
+            found = self._store.online(SERVICE, members) if stored else [None] * len(members)
+            rows = {
+                member: ContactState.from_row(row | {CONTACT_ID: member})
+                for member, row in zip(members, found, strict=True)
+                if row is not None
+            }
+            if all(max(row.as_of, row.lists_as_of) <= position for row in rows.values()):
+                return graph, rows
+
+    def _states(
+        self, people: Sequence[Person], rows: Mapping[str, ContactState], graph: Graph
+    ) -> dict[str, ContactState]:
+        """Return each person's state by its id."""
+        plans: dict[str, list[Part]] = {}
+        states: dict[str, ContactState] = {}
+        for person in people:
+            held = [rows[member] for member in sorted(person.members) if member in rows]
+            if graph.touches(person.contact_id) and any(row.as_of != row.lists_as_of for row in held):
+                states[person.contact_id] = self._half_written(person, held, graph)
+            elif (parts := parts_of(person, held, graph)) is not None:
+                plans[person.contact_id] = parts
+            else:
+                states[person.contact_id] = self._from_all(person)
+        events = self._events([part for parts in plans.values() for part in parts])
+        for contact, parts in plans.items():
+            folded = [self._fold(part.state, events[id(part)]) for part in parts]
+            states[contact] = reduce(merge, folded)
+        return states
+
+    def _half_written(self, person: Person, rows: Sequence[ContactState], graph: Graph) -> ContactState:
+        """Return the state where a build has put a row's counters online, and not its arrays yet."""
+        counted = {str(row.contact_id): replace(row, lists_as_of=row.as_of) for row in rows}
+        listed = {str(row.contact_id): replace(row, as_of=row.lists_as_of) for row in rows}
+        counters, lists = (
+            self._states([person], held, graph)[person.contact_id] for held in (counted, listed)
         )
+        return replace(counters, arrays=lists.arrays, lists_at=lists.lists_at, lists_as_of=lists.lists_as_of)
 
-    def _fold(self, state: ContactState, events: list[dict[str, Any]]) -> ContactState:
+    def _events(self, parts: Iterable[Part]) -> Mapping[int, list[Row]]:
+        """Return each part's events that its row has not counted, by the part's id()."""
+        found: dict[int, list[Row]] = defaultdict(list)
+        asked: dict[int, list[Part]] = defaultdict(list)
+        for part in parts:
+            asked[part.since].append(part)
+        for since, group in asked.items():
+            owners = {contact: part for part in group for contact in part.contacts}
+            visits = {visitor: part for part in group for visitor in part.visitors}
+            for event in self._log.tail(list(owners), since, list(visits)):
+                contact = event[CONTACT_ID]
+                part = owners[contact] if contact is not None else visits[event[ANONYMOUS_ID]]
+                if contact is not None or _until(event, part.visitors):
+                    found[id(part)].append(event)
+            if since == 0 and visits and self._history is not None:
+                for event in self._history.visits(list(visits)):
+                    part = visits[event[ANONYMOUS_ID]]
+                    held = {one["event_id"] for one in found[id(part)]}
+                    if _until(event, part.visitors) and event["event_id"] not in held:
+                        found[id(part)].append(event)
+        return found
+
+    def _from_all(self, person: Person) -> ContactState:
+        """Return the state counted from every event there is."""
+        empty = ContactState.empty(person.contact_id)
+        if self._history is None:
+            raise RuntimeError("a person's rows do not hold, and there is no history to count from")
+        events = [event for event in self._history.events(person)
+                  if event[CONTACT_ID] is not None or _until(event, person.visitors)]  # fmt: skip
+        return replace(self._fold(empty, events), known=True)
+
+    def _fold(self, state: ContactState, events: list[Row]) -> ContactState:
         return fold(state, events, self._rules, self._paths()) if events else state
 
 
@@ -106,8 +209,11 @@ class ItemPaths:
         return found.st_mtime_ns, found.st_ino
 
 
-def _by(column: str, events: Iterable[dict[str, Any]]) -> Mapping[str | None, list[dict[str, Any]]]:
-    groups: dict[str | None, list[dict[str, Any]]] = defaultdict(list)
-    for event in events:
-        groups[event[column]].append(event)
-    return groups
+def _until(event: Row, visitors: Mapping[str, int | None]) -> bool:
+    """Tell whether an anonymous event is the person's."""
+    until = visitors[event[ANONYMOUS_ID]]
+    return until is None or _micros(event) <= until
+
+
+def _micros(event: Row) -> int:
+    return round(event[TIMESTAMP].timestamp() * 1_000_000)

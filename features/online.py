@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.events._files import written_aside
+from features.events._identity import Graph
 from features.points import Rules
 from features.store import ONLINE_VIEWS, REPOSITORY, Store
 from features.tables import connected, table_path
@@ -41,14 +42,28 @@ class Stored:
     removed: int
 
 
-def fingerprints(events: Any) -> Any:
-    """Return contact_id and a number that differs when other events, or other categories, are counted."""
+def fingerprints(events: Any, people: Any) -> Any:
+    """Return contact_id and a number that differs when other events, categories or ids are counted.
+
+    people: `identity_rows`.
+    """
     owned = events.filter(events.contact_id.notnull())
     text = owned.seconds.cast("string") + owned.amount.cast("string")
     for name in ("event_id", "event", "item_id", "path", "channel", "url", "campaign_id", "message_id"):
         text = text + "\x1f" + owned[name].fill_null("")
     one = text.hash().cast("int64")
-    return owned.mutate(one=one).group_by(CONTACT_ID).aggregate(fingerprint=lambda rows: rows.one.bit_xor())
+    counted = owned.mutate(one=one).group_by(CONTACT_ID).aggregate(counted=lambda rows: rows.one.bit_xor())
+    both = counted.left_join(people, CONTACT_ID)
+    return both.select(CONTACT_ID, fingerprint=both.counted ^ both.identity.fill_null(0))
+
+
+def identity_rows(graph: Graph) -> pa.Table:
+    """Return contact_id and a number that differs when other ids are one person with it."""
+    people = [graph.person(contact) for contact in graph.contacts()]
+    told = [f"{sorted(person.members)}{sorted(person.visitors.items())}" for person in people]
+    numbers = [int.from_bytes(sha256(text.encode()).digest()[:8], "big", signed=True) for text in told]
+    ids = pa.array([person.contact_id for person in people], pa.string())
+    return pa.table({CONTACT_ID: ids, "identity": pa.array(numbers, pa.int64())})
 
 
 def basis(rules: Rules, log_id: str) -> str:

@@ -145,6 +145,8 @@ class Settings(BaseSettings):
     """Requests a second with one key, a worker; None: 1000 where keys are set."""
     rate_burst_seconds: float = Field(2.0, gt=0)
     """Seconds' worth of requests that may come at once."""
+    compact_minutes: float = Field(60.0, ge=0)
+    """How often the service brings the event log into the lake; 0: only `nextbest features build` does."""
     budget_ms: float = Field(60.0, gt=0)
     """Time a request may spend on the learned model before the next rung of the ladder answers."""
     champions_poll_seconds: float = Field(5.0, gt=0)

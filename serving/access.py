@@ -98,6 +98,18 @@ class Access:
         if self._secret is None or not hmac.compare_digest(given, self.token(contact_id).encode()):
             raise Refused(403, "identity_token_wrong", "identity_token does not belong to this contact_id")
 
+    def may_recognise(self, token: str | None, right: Right) -> bool:
+        """Tell whether an anonymous id may stand for its contact: never for one who shows no key or token."""
+        return not self.open and (right is Right.SECRET or bool(token))
+
+    def is_theirs(self, contact_id: str, token: str | None, right: Right) -> bool:
+        """Tell whether the caller may ask for this contact."""
+        try:
+            self.identify(contact_id, token, right)
+        except Refused:
+            return False
+        return True
+
     def token(self, contact_id: str) -> str:
         """Return the identity token of a contact. Raises BadInput without a secret key."""
         if self._secret is None:

@@ -37,6 +37,8 @@ class ContactBook:
     `contacts()` and `words()` read the lake: CONTACT_COLUMNS, and (contact_id, channel, timestamp, event) of
     all (un)subscriptions. `live_contacts(ids)` and `live_words(ids)` read the same out of the log since then:
     what was said a moment ago counts. An unsubscription withdraws consent until a later subscription.
+    `members(ids)` returns the ids each is one person with, the one that stands for the person first; None:
+    each is somebody else.
     """
 
     def __init__(
@@ -46,9 +48,10 @@ class ContactBook:
         live_contacts: Callable[[Sequence[str]], pd.DataFrame],
         live_words: Callable[[Sequence[str]], Iterable[Mapping[str, Any]]],
         stamp: Callable[[], object] = lambda: None,
+        members: Callable[[Sequence[str]], Sequence[Sequence[str]]] | None = None,
     ) -> None:
         self._contacts, self._words, self._stamp = contacts, words, stamp
-        self._live_contacts, self._live_words = live_contacts, live_words
+        self._live_contacts, self._live_words, self._members = live_contacts, live_words, members or _alone
         self._frame = pd.DataFrame()
         self._said: Said = {}
         self.keeps_consents = False
@@ -73,6 +76,12 @@ class ContactBook:
 
     def of(self, contact_ids: Sequence[str]) -> list[Record]:
         """Return one record a contact. Raises what the log raises: nobody is written to on old consents."""
+        people = self._members(contact_ids)
+        ids = list(dict.fromkeys(member for person in people for member in person))
+        found = dict(zip(ids, self._of(ids), strict=True))
+        return [_together([found[member] for member in person]) for person in people]
+
+    def _of(self, contact_ids: Sequence[str]) -> list[Record]:
         live = self._live_contacts(contact_ids)
         newer = {} if live.empty else live.set_index(CONTACT_ID).to_dict("index")
         said = _said(self._live_words(contact_ids))
@@ -111,6 +120,25 @@ def _record(row: Mapping[Any, Any], words: Mapping[str, tuple[float, bool]]) -> 
         {channel: _flag(row.get(f"reachable_{channel}")) for channel in CHANNELS},
         str(timezone) if _given(timezone) else None,
     )
+
+
+def _alone(contact_ids: Sequence[str]) -> list[list[str]]:
+    return [[contact_id] for contact_id in contact_ids]
+
+
+def _together(records: Sequence[Record]) -> Record:
+    """Return what is recorded of a person under several ids; a refusal under any of them stands."""
+    if len(records) == 1:
+        return records[0]
+    consent: dict[str, bool | None] = {}
+    for channel in CHANNELS:
+        said = [record.consent.get(channel) for record in records]
+        consent[channel] = False if False in said else True if True in said else None
+    reach = {
+        channel: next((r.reachable[channel] for r in records if r.reachable.get(channel) is not None), None)
+        for channel in CHANNELS
+    }
+    return Record(consent, reach, next((r.timezone for r in records if r.timezone), None))
 
 
 def _said(rows: Iterable[Mapping[Any, Any]]) -> dict[str, dict[str, tuple[float, bool]]]:

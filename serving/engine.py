@@ -31,6 +31,7 @@ from serving.answers import Answers
 from serving.book import SUBSCRIBED, UNSUBSCRIBED, ContactBook
 from serving.budget import Budget
 from serving.champions import Champions
+from serving.compaction import Compaction
 from serving.decisions import DecisionSink
 from serving.parts import Parts
 from serving.people import People
@@ -58,6 +59,7 @@ class Engine:
         self.decisions = DecisionSink(self.log.record_decisions)
         self.writer = Writer(self.log.take)
         self.turned_away = TurnedAway(settings.rejects)
+        self._compaction = Compaction(self.log, Lake(settings.lake), settings.compact_minutes * 60)
         self.shelf = Shelf(self._load_items, self._items_stamp, self._warm)
         self.book = _book(settings, self.log)
         self._budget = Budget()
@@ -98,6 +100,10 @@ class Engine:
                 found[task] = f"no champion; run: nextbest train {task}"
         return found
 
+    def contact_of(self, anonymous_id: str) -> str | None:
+        """Return the one contact an anonymous id belongs to, for callers who may know."""
+        return self._live.contact_of(anonymous_id)
+
     def erase(self, contact_id: str) -> bool:
         """Erase a contact everywhere; tell whether there was anything."""
         erased = forget(self.settings, [contact_id], self.log)
@@ -109,6 +115,7 @@ class Engine:
         self._stop.set()
         self._thread.join(5.0)
         self.champions.close()
+        self._compaction.close()
         self.writer.close()
         self.decisions.close()
         self._budget.close()
@@ -189,7 +196,13 @@ def _book(settings: Settings, events: EventLog) -> ContactBook:
             [settings.lake / "contacts.parquet", settings.lake / "events", settings.lake / "manifest.json"]
         )
 
-    return ContactBook(lake.contacts, words, events.contacts, live_words, stamp)
+    def members(contact_ids: Sequence[str]) -> list[list[str]]:
+        return [
+            [person.contact_id, *sorted(person.members - {person.contact_id})]
+            for person in events.people(contact_ids)
+        ]
+
+    return ContactBook(lake.contacts, words, events.contacts, live_words, stamp, members)
 
 
 def _stamp(paths: Iterable[Path]) -> object:

@@ -79,9 +79,13 @@ class Endpoint:
 
 def recommendations(engine: Engine, asked: RecommendationsRequest, http: Http, right: Right) -> BaseModel:
     """Rank items for a page."""
+    token = asked.identity_token or http.headers.get(IDENTITY_HEADER)
     if asked.contact_id is not None:
-        token = asked.identity_token or http.headers.get(IDENTITY_HEADER)
         engine.access.identify(asked.contact_id, token, right)
+    elif asked.anonymous_id is not None and engine.access.may_recognise(token, right):
+        contact_id = engine.contact_of(asked.anonymous_id)
+        if contact_id is not None and engine.access.is_theirs(contact_id, token, right):
+            asked = asked.model_copy(update={"contact_id": contact_id})
     return engine.answers.recommendations(asked, engine.now())
 
 

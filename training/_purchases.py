@@ -36,13 +36,19 @@ def purchases(settings: Settings, until: datetime) -> pd.DataFrame:
 
 
 def _who(lines: pd.DataFrame, lake: Lake) -> pd.Series:
+    """Return whose a line is: the contact's, by the links; an anonymous id stands for itself otherwise."""
     contact = lines[CONTACT_ID].astype(object)
-    anonymous = lines[ANONYMOUS_ID].astype(object)
+    people = lake.people()
+    if merged := people.merged():
+        contact = contact.map(lambda each: merged.get(each, each))
     if contact.notna().all():
         return contact
-    linked = lake.identities().sort_values(TIMESTAMP).drop_duplicates(ANONYMOUS_ID, keep="last")
-    owner = anonymous.map(linked.set_index(ANONYMOUS_ID)[CONTACT_ID])
-    return contact.where(contact.notna(), owner.where(owner.notna(), anonymous))
+    anonymous, owners = lines[ANONYMOUS_ID].astype(object), people.owners()
+    owner = anonymous.map({visitor: owned for visitor, (owned, _) in owners.items()})
+    until = anonymous.map({visitor: until for visitor, (_, until) in owners.items() if until is not None})
+    stamps = pd.to_datetime(lines[TIMESTAMP], utc=True).astype("datetime64[us, UTC]").astype("int64")
+    theirs = owner.notna() & ~(stamps > until.astype("float64"))
+    return contact.where(contact.notna(), owner.where(theirs, anonymous))
 
 
 def _sorted_categories(values: pd.Series) -> pd.Series:

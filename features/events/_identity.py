@@ -51,17 +51,29 @@ class Graph:
     """Answers from the links it is given; they must hold all there are of the ids asked for."""
 
     def __init__(self, links: Iterable[Link]) -> None:
+        self._links = list(links)
+        self._before: dict[int, Graph] = {}
         self._aliases: dict[str, tuple[int, str]] = {}
         self._claims: dict[str, dict[str, int]] = defaultdict(dict)
         self._visitors: dict[str, set[str]] = defaultdict(set)
         self._earlier: dict[str, set[str]] = defaultdict(set)
-        for link in links:
+        for link in self._links:
             _keep_least(self._claims[link.anonymous_id], link.contact_id, link.timestamp)
             self._visitors[link.contact_id].add(link.anonymous_id)
             if link.alias and link.anonymous_id != link.contact_id:
                 _keep_least(self._aliases, link.anonymous_id, (link.timestamp, link.contact_id))
         for earlier, (_, contact) in self._aliases.items():
             self._earlier[contact].add(earlier)
+
+    def until(self, position: int) -> "Graph":
+        """Return what was known up to a position of the log."""
+        if position not in self._before:
+            self._before[position] = Graph(link for link in self._links if link.position <= position)
+        return self._before[position]
+
+    def touches(self, contact_id: str) -> bool:
+        """Tell whether any link speaks of a contact id."""
+        return contact_id in self._visitors or contact_id in self._claims
 
     def canonical(self, contact_id: str) -> str:
         """Return the id that stands for the person."""
@@ -103,6 +115,10 @@ class Graph:
         """Return earlier id -> the id that stands for the person, of all that have one."""
         resolved = {earlier: self.canonical(earlier) for earlier in self._aliases}
         return {earlier: contact for earlier, contact in resolved.items() if earlier != contact}
+
+    def contacts(self) -> set[str]:
+        """Return the id of everyone who has more than one."""
+        return {self.canonical(link.contact_id) for link in self._links}
 
     def owners(self) -> dict[str, tuple[str, int | None]]:
         """Return `owner` of every anonymous id that was claimed."""

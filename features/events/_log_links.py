@@ -3,14 +3,21 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, or_, select
+from sqlalchemy import Connection, bindparam, insert, or_, select
 
 from features.events._identity import Link
-from features.events._log_rows import pieces
 from features.events._log_tables import LINKS
 from nextbest.columns import ALIAS, ANONYMOUS_ID, CONTACT_ID, TIMESTAMP
 
 _COLUMNS = (LINKS.c.anonymous_id, LINKS.c.contact_id, LINKS.c.timestamp, LINKS.c.alias, LINKS.c.position)
+_IDS = 500
+"""Ids of each kind in one statement."""
+_TOUCHING = select(*_COLUMNS).where(
+    or_(
+        LINKS.c.anonymous_id.in_(bindparam("anonymous", expanding=True)),
+        LINKS.c.contact_id.in_(bindparam("contacts", expanding=True)),
+    )
+)
 
 
 def add_links(
@@ -41,10 +48,11 @@ def touching(
 ) -> list[Link]:
     """Return the links of any of the anonymous ids, or to any of the contacts, in the order they came."""
     found: set[Link] = set()
-    for ids, column in ((anonymous_ids, LINKS.c.anonymous_id), (contact_ids, LINKS.c.contact_id)):
-        for piece in pieces(ids):
-            rows = connection.execute(select(*_COLUMNS).where(or_(column.in_(piece)))).all()
-            found.update(Link(*row) for row in rows)
+    size = max(len(anonymous_ids), len(contact_ids))
+    for start in range(0, size, _IDS):
+        of, to = anonymous_ids[start : start + _IDS], contact_ids[start : start + _IDS]
+        values = {"anonymous": list(of), "contacts": list(to)}
+        found.update(Link(*row) for row in connection.execute(_TOUCHING, values).all())
     return sorted(found, key=lambda link: link.position)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from fcntl import LOCK_EX, flock
+from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -200,6 +200,8 @@ class Lake:
             ):
                 if len(new) < len(old):
                     _replace(self.folder / f"{name}.parquet", new)
+            if erased and "log" in self.manifest():
+                self.note("log", rows=None)  # which of them came through the log is not known any more
         return erased
 
     def _erase_events(self, path: Path, scope: Scope) -> int:
@@ -222,6 +224,10 @@ class Lake:
 
     # --- what is known of sources
 
+    def only_from_log(self, events: int) -> bool:
+        """Tell whether all of the lake's events, so many, came through the event log, and are there too."""
+        return self.manifest().get("log", {}).get("rows") == events
+
     def manifest(self) -> dict[str, Any]:
         """Return what was noted of each source (shift_weeks, rows, …)."""
         path = self.folder / "manifest.json"
@@ -238,15 +244,20 @@ class Lake:
     # --- one writer at a time
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the lake for writing; waits for another process or thread, may be nested."""
+    def locked(self, wait: bool = True) -> Iterator[None]:
+        """Hold the lake for writing; may be nested.
+
+        Waits for another process or thread, or, told not to wait, raises BlockingIOError.
+        """
         with self._thread:
             if self._held:
                 yield
                 return
             self.folder.mkdir(parents=True, exist_ok=True)
             with (self.folder / ".lock").open("w") as handle:
-                flock(handle, LOCK_EX)  # let go when the file is closed, or the process dies
+                flock(
+                    handle, LOCK_EX if wait else LOCK_EX | LOCK_NB
+                )  # let go when the file is closed, or the process dies
                 shutil.rmtree(self.folder / ".staging", ignore_errors=True)  # of someone who was killed
                 self._held = True
                 try:

@@ -83,6 +83,7 @@ class EventLog:
                 connection.execute(insert(EVENTS), [row | {POSITION: place} for row, place in numbered])
             if contacts:
                 merge_contacts(connection, contacts)
+                _positions(connection, 1)  # so that a compaction sees that there is something new
             if links:
                 add_links(connection, links, lambda count: _positions(connection, count))
         return len(fresh)
@@ -131,13 +132,23 @@ class EventLog:
         with lake.locked():
             self.write_identities(lake.identities())
             fed = lake.manifest().get("log", {})
-            since = int(fed.get(POSITION, 0)) if fed.get("log_id") == self.log_id() else 0
-            until = self.position()
-            lake.write(self.read(since, until))
+            same = fed.get("log_id") == self.log_id()
+            since, until = int(fed.get(POSITION, 0)) if same else 0, self.position()
+            stored = lake.write(self.read(since, until)).stored
             lake.write_contacts(self.contacts())
             lake.write_identities(self.identities())
-            lake.note("log", log_id=self.log_id(), position=until)
+            rows = fed.get("rows") if fed else 0
+            rows = rows + stored if rows is not None and (same or not fed) else None
+            lake.note("log", log_id=self.log_id(), position=until, rows=rows)
         return until
+
+    def has_news(self, lake: Lake) -> bool:
+        """Tell whether a compaction would bring anything."""
+        fed = lake.manifest().get("log", {})
+        return bool(self.position()) and (fed.get("log_id"), fed.get(POSITION)) != (
+            self.log_id(),
+            self.position(),
+        )
 
     def log_id(self) -> str:
         """Return what tells this log from another that may take its place."""

@@ -8,16 +8,17 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from features._known import category_paths, known, links
+from features._known import category_paths, known, link_rows, merge_rows
 from features.channels import channel_rows
 from features.contacts import contact_rows
+from features.events._identity import Graph, Link
 from features.events.lake import Lake
 from features.lists import lists_at
 from features.pairs import category_rows, item_rows
 from features.points import Rules
 from features.state import LISTS_AT, ContactState
 from features.steps import step_rows
-from nextbest.columns import EVENT_COLUMNS, IDENTITY_COLUMNS, ITEM_COLUMNS
+from nextbest.columns import EVENT_COLUMNS, ITEM_COLUMNS
 from nextbest.settings import Settings
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -71,9 +72,14 @@ def ready(items: pd.DataFrame) -> Iterator[Callable[..., tuple[Any, Any]]]:
     backend.raw_sql("SET threads = 1")
 
     def make(events: Sequence[Event], linked: Sequence[tuple[str, str]] = ()) -> tuple[Any, Any]:
-        identities = pd.DataFrame([(*link, NOW) for link in linked], columns=list(IDENTITY_COLUMNS))
+        graph = Graph(Link(*pair, 0, False, n) for n, pair in enumerate(linked))
         table = ibis.memtable(pa.Table.from_pylist(list(events), schema=SCHEMA))
-        prepared = known(table, ibis.memtable(links(identities)), ibis.memtable(category_paths(items)))
+        prepared = known(
+            table,
+            ibis.memtable(link_rows(graph)),
+            ibis.memtable(merge_rows(graph)),
+            ibis.memtable(category_paths(items)),
+        )
         return backend, ibis.memtable(backend.to_pyarrow(prepared))
 
     yield make

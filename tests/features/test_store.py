@@ -19,6 +19,7 @@ from features.erase import erase
 from features.errors import StoreUnavailable
 from features.events.lake import Lake
 from features.events.log import EventLog
+from features.forget import forget
 from features.items import items_at
 from features.live import LiveContacts
 from features.online import FINGERPRINT
@@ -114,9 +115,10 @@ def test_online_gives_the_stored_row_and_none_for_strangers(shop: Settings) -> N
 
 
 def test_tables_hold_the_types_feast_was_told(shop: Settings) -> None:
-    texts = {"contact_id", "item_id", "category", "channel", "path", "anonymous_id", "linked_id"}
-    expected = dict.fromkeys((AS_OF, LISTS_AS_OF, FINGERPRINT), "int64")
-    expected["timestamp"] = "timestamp[us, tz=UTC]"
+    texts = {"contact_id", "item_id", "category", "channel", "path", "anonymous_id", "linked_id",
+             "event_id", "event", "url", "campaign_id", "message_id"}  # fmt: skip
+    expected = dict.fromkeys((AS_OF, LISTS_AS_OF, FINGERPRINT), "int64") | {"lead": "bool"}
+    expected |= dict.fromkeys(("timestamp", "linked_until"), "timestamp[us, tz=UTC]")
     for path in shop.tables.glob("*.parquet"):
         for column in pq.read_schema(path):
             kind = "string" if column.name in texts or column.name in NAME_ARRAYS else "double"
@@ -326,16 +328,58 @@ def test_a_build_writes_online_what_changed(
     assert build(ruled, now).written == 2
 
 
-def test_linked_visits_are_the_contacts_from_the_next_build(fresh: Any, now: datetime) -> None:
-    settings, _ = fresh
-    link = pd.DataFrame(
-        {"anonymous_id": ["visitor"], "contact_id": ["cid"], "timestamp": [pd.Timestamp(now)]}
-    )
-    Lake(settings.lake).write_identities(link)
+def views_of(settings: Settings, now: datetime, *contacts: str) -> list[Any]:
+    return LiveContacts.open(settings).get(list(contacts), now.timestamp())
+
+
+def test_a_link_brings_the_visitors_past_at_once_and_a_build_changes_no_answer(
+    fresh: Any, event: Any, now: datetime
+) -> None:
+    settings, log = fresh
+    log.append([event("product_viewed", 0.3, anonymous_id="visitor", item_id="soap")])
+    log.write_identities([{"anonymous_id": "visitor", "contact_id": "cid", "timestamp": now}])
+    (live,) = views_of(settings, now, "cid")
+    assert (live.features["orders_total"], list(live.recent_items)) == (1, ["butter"])  # an import brought it
+    assert list(live.step_names) == ["product_viewed", "product_viewed", "products_searched"]
+    for _ in range(2):
+        build(settings, now)
+        (built,) = views_of(settings, now, "cid")
+        alike(live, built)
+    alike(views_at(settings, now, ["cid"])[0], live)
+
+
+def test_contacts_become_one_and_stay_one_through_builds(fresh: Any, event: Any, now: datetime) -> None:
+    settings, log = fresh
+    log.append([event("product_viewed", 0.2, contact_id="bob", item_id="soap")])
+    log.write_identities([{"anonymous_id": "bob", "contact_id": "annelise", "timestamp": now, "alias": True}])
+    live, as_bob = views_of(settings, now, "annelise", "bob")
+    assert (live.features["orders_total"], as_bob.features["orders_total"]) == (5, 5)
+    assert (live.contact_id, as_bob.contact_id) == ("annelise", "bob")
+    assert build(settings, now).contacts == 2
+    alike(views_of(settings, now, "annelise")[0], live)
+    alike(views_of(settings, now, "bob")[0], as_bob)
+    log.append([event("order_completed", 0.1, contact_id="bob", order_id="n", item_id="bag", price=1.0)])
+    (later,) = views_of(settings, now, "annelise")
+    assert later.features["orders_total"] == 6
+    assert Store(settings).online("contact_card", ["bob"]) == [None]
+
+
+def test_a_second_claim_takes_away_what_a_row_had_counted(fresh: Any, event: Any, now: datetime) -> None:
+    settings, log = fresh
+    log.append([event("product_viewed", days, anonymous_id="v", item_id="soap") for days in (3, 1)])
+    log.write_identities([{"anonymous_id": "v", "contact_id": "cid", "timestamp": now - timedelta(days=2)}])
     build(settings, now)
-    (cid,) = LiveContacts.open(settings).get(["cid"], now.timestamp())
-    assert (cid.features["orders_total"], list(cid.recent_items)) == (1, ["butter"])
-    assert list(cid.step_names) == ["product_viewed", "products_searched"]
+    assert views_of(settings, now, "cid")[0].features["views_total"] == 3
+    log.write_identities([{"anonymous_id": "v", "contact_id": "bob", "timestamp": now}])
+    for _ in range(2):
+        cid, bob = views_of(settings, now, "cid", "bob")
+        assert (cid.features["views_total"], bob.features["views_total"]) == (2, 0)
+        build(settings, now)
+    visitor = LiveContacts.open(settings).visitors(["v"], now.timestamp())[0]
+    assert visitor.features["views_total"] == 1  # what was done before cid logged in is cid's alone
+    found = forget(settings, ["cid"], log)
+    assert found.log == 2  # and what may be cid's goes with cid
+    assert LiveContacts.open(settings).visitors(["v"], now.timestamp())[0].features == {}
 
 
 def test_an_erased_contact_is_nowhere(fresh: Any, now: datetime) -> None:

@@ -1,0 +1,103 @@
+"""Two states of one person become one: a contact and the same under an earlier id, or what was done before login."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import isnan
+from typing import Any
+
+import numpy as np
+
+from features.decay import factor
+from features.fold import SPANS, cut, least, most, newest_steps, rows_by_name
+from features.state import ContactState, decayed
+from nextbest.columns import (
+    CATEGORIES,
+    CATEGORY_COLUMNS,
+    CHANNEL_COLUMNS,
+    FIRST_TIMES,
+    HALF_LIVES,
+    LAST_TIMES,
+    RECENT,
+    REPEAT,
+    REPEAT_COLUMNS,
+    STEP_COLUMNS,
+    VIEWED,
+)
+
+
+def merge(one: ContactState, other: ContactState) -> ContactState:
+    """Return the state of everything that either has counted; nothing may be counted in both.
+
+    Exact as `features.fold.fold` is. The id is the first one's.
+    """
+    timestamp, lists_at = most(one.timestamp, other.timestamp), most(one.lists_at, other.lists_at)
+    firsts = {name: least(one.times[name], other.times[name]) for name in FIRST_TIMES}
+    lasts = {name: most(one.times[name], other.times[name]) for name in LAST_TIMES}
+    counters = [_counters_at(state, timestamp) for state in (one, other)]
+    arrays = [decayed(state.arrays, lists_at - state.lists_at) for state in (one, other)]
+    return replace(
+        one,
+        as_of=max(one.as_of, other.as_of),
+        lists_as_of=max(one.lists_as_of, other.lists_as_of),
+        timestamp=timestamp,
+        lists_at=lists_at,
+        counters={name: value + counters[1][name] for name, value in counters[0].items()},
+        times=firsts | lasts,
+        arrays=_arrays(*arrays),
+        known=one.known or other.known,
+    )
+
+
+def _counters_at(state: ContactState, timestamp: float) -> dict[str, float]:
+    age = 0.0 if isnan(state.timestamp) else timestamp - state.timestamp
+    spans = (*HALF_LIVES, None)
+    kept = {name: factor(age, h) if h else 1.0 for name, h in zip(SPANS, spans, strict=True)}
+    return {name: value * kept[name.rpartition("_")[2]] for name, value in state.counters.items()}
+
+
+def _arrays(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    repeat = _added(one, other, REPEAT_COLUMNS, firsts=("repeat_first",), lasts=("repeat_last",))
+    category = _added(one, other, CATEGORY_COLUMNS, lasts=("category_last",))
+    channel = _added(one, other, CHANNEL_COLUMNS, lasts=("channel_last_sent", "channel_last_response"))
+    return {
+        **_newest(one, other, "recent", RECENT),
+        **_newest(one, other, "viewed", VIEWED),
+        **cut(repeat, REPEAT_COLUMNS, lambda item: (-repeat[item][1], item), REPEAT),
+        **cut(category, CATEGORY_COLUMNS, lambda name: (-category[name][0], name), CATEGORIES),
+        **cut(channel, CHANNEL_COLUMNS, lambda name: name, len(channel)),
+        **newest_steps(
+            step for arrays in (one, other)
+            for step in zip(arrays["step_times"].tolist(), *(arrays[c] for c in STEP_COLUMNS[:2]), strict=True)
+        ),
+    }  # fmt: skip
+
+
+def _newest(one: Mapping[str, Any], other: Mapping[str, Any], block: str, size: int) -> dict[str, Any]:
+    last: dict[str, float] = {}
+    for arrays in (one, other):
+        for item, seconds in zip(arrays[f"{block}_items"], arrays[f"{block}_times"].tolist(), strict=True):
+            last[item] = max(last.get(item, seconds), seconds)
+    order = sorted(last, key=lambda item: (-last[item], item))[:size]
+    return {f"{block}_items": order, f"{block}_times": np.array([last[item] for item in order])}
+
+
+def _added(
+    one: Mapping[str, Any],
+    other: Mapping[str, Any],
+    columns: tuple[str, ...],
+    firsts: tuple[str, ...] = (),
+    lasts: tuple[str, ...] = (),
+) -> dict[str, list[float]]:
+    """Add two blocks up by name; times are the first and the last of both."""
+    rows = rows_by_name(one, columns)
+    joins = [least if name in firsts else most if name in lasts else _sum for name in columns[1:]]
+    for name, values in rows_by_name(other, columns).items():
+        held = rows.get(name)
+        rows[name] = (
+            values if held is None else [j(a, b) for j, a, b in zip(joins, held, values, strict=True)]
+        )
+    return rows
+
+
+def _sum(one: float, other: float) -> float:
+    return one + other

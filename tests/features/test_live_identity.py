@@ -1,0 +1,156 @@
+"""The served state is the state counted from all events, whatever came in whichever order."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.events._identity import Graph, Person
+from features.events.log import EventLog
+from features.fold import fold
+from features.live import LiveContacts
+from features.points import Rules
+from features.state import LISTS_AS_OF, LISTS_AT, ContactState
+from nextbest.columns import AS_OF
+
+from .test_fold import PATHS, same
+
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+DAYS = st.integers(0, 6)
+WHO = st.sampled_from("abc")
+VISITOR = st.sampled_from("vw")
+EVENT = st.tuples(
+    st.just("event"), st.one_of(st.none(), WHO), VISITOR,
+    st.sampled_from(["product_viewed", "order_completed", "message_sent"]), st.sampled_from([*PATHS]), DAYS,
+)  # fmt: skip
+IDENTIFY = st.tuples(st.just("identify"), WHO, VISITOR, DAYS)
+ALIAS = st.tuples(st.just("alias"), st.sampled_from("abcv"), WHO, DAYS)
+BUILD = st.tuples(st.just("build"), st.integers(0, 4))
+STEPS = st.lists(st.one_of(EVENT, EVENT, EVENT, IDENTIFY, ALIAS, BUILD), min_size=2, max_size=14)
+IMPORTED = st.lists(EVENT, max_size=3)  # a build begins where there are any
+
+
+@dataclass
+class FakeStore:
+    """Rows as a build puts them online; `killed_after` of them, and the rows of merged contacts still there."""
+
+    rows: dict[str, ContactState] = field(default_factory=dict)
+
+    def online(self, service: str, contact_ids: Sequence[str]) -> list[dict[str, Any] | None]:
+        return [self._row(self.rows[c]) if c in self.rows else None for c in contact_ids]
+
+    def _row(self, state: ContactState) -> dict[str, Any]:
+        more = {AS_OF: state.as_of, LISTS_AS_OF: state.lists_as_of, LISTS_AT: state.lists_at}
+        return {**state.counters, **state.times, **state.arrays, **more}
+
+
+class World:
+    """A log, a stand-in for the store and what imports brought; everything computed anew to compare with."""
+
+    def __init__(self, log: EventLog, rules: Rules, imported: list[dict[str, Any]]) -> None:
+        self.log, self.rules, self.store, self.imported = log, rules, FakeStore(), imported
+        self.built: list[dict[str, Any]] = []
+        self.live = LiveContacts(self.store, log, rules, lambda: PATHS, self)  # type: ignore[arg-type]
+
+    def do(self, number: int, step: tuple[Any, ...]) -> None:
+        if step[0] == "event":
+            self.log.append([row_of(f"e{number}", step)])
+        elif step[0] == "build":
+            self.build(step[1])
+        else:
+            _, one, other, days = step
+            anonymous, contact = (other, one) if step[0] == "identify" else (one, other)
+            if anonymous != contact:
+                link = {"anonymous_id": anonymous, "contact_id": contact, "alias": step[0] == "alias",
+                        "timestamp": NOW - timedelta(days=days, hours=1)}  # fmt: skip
+                self.log.write_identities([link])
+
+    def build(self, killed_after: int) -> None:
+        """Put rows online, at most so many of those that changed, then remove the merged (4: all)."""
+        position = self.log.position()
+        graph = Graph(self.log.links(until=position))
+        self.built = self.imported
+        owners = {contact: self.counted(graph.person(contact), graph) for contact in "abc"}
+        wanted = {c: state for c, state in owners.items() if graph.canonical(c) == c and state.times}
+        wanted = {c: state for c, state in wanted.items() if state.timestamp == state.timestamp}
+        for count, (contact, state) in enumerate(wanted.items()):
+            if killed_after == 4 or count < killed_after:
+                lists = (
+                    position
+                    if (killed_after, count) != (1, 0)
+                    else self.store.rows.get(contact, state).lists_as_of
+                )
+                known = replace(state, as_of=position, lists_as_of=position, known=True)
+                if lists != position and contact in self.store.rows:  # killed between a row's two halves
+                    before = self.store.rows[contact]
+                    known = replace(known, arrays=before.arrays, lists_at=before.lists_at, lists_as_of=lists)
+                self.store.rows[contact] = known
+        if killed_after == 4:
+            for gone in self.store.rows.keys() - wanted.keys():
+                del self.store.rows[gone]
+
+    def counted(self, person: Person, graph: Graph) -> ContactState:
+        events = [event for event in self.everything() if owner_of(event, graph) == person.contact_id]
+        return fold(ContactState.empty(person.contact_id), events, self.rules, PATHS)
+
+    def everything(self) -> Iterator[dict[str, Any]]:
+        tail = self.log.tail(list("abc"), 0, list("vw") + list("abc"))
+        yield from ({key: value for key, value in event.items() if key != "position"} for event in tail)
+        yield from self.built
+
+    def visits(self, anonymous_ids: Sequence[str]) -> list[dict[str, Any]]:
+        visits = [event for event in self.built if event["contact_id"] is None]
+        return [event for event in visits if event["anonymous_id"] in anonymous_ids]
+
+    def events(self, person: Person) -> list[dict[str, Any]]:
+        return [
+            event for event in self.everything()
+            if event["contact_id"] in person.members
+            or (event["contact_id"] is None and event["anonymous_id"] in person.visitors)
+        ]  # fmt: skip
+
+
+def row_of(event_id: str, step: tuple[Any, ...]) -> dict[str, Any]:
+    _, contact, visitor, kind, item, days = step
+    return {
+        "event_id": event_id, "event": kind, "timestamp": NOW - timedelta(days=days), "contact_id": contact,
+        "anonymous_id": visitor, "item_id": item, "order_id": event_id if kind == "order_completed" else None,
+        "price": 2.0, "quantity": 1.0, "channel": "email" if kind == "message_sent" else None,
+    }  # fmt: skip
+
+
+def owner_of(event: dict[str, Any], graph: Graph) -> str | None:
+    if event["contact_id"] is not None:
+        return graph.canonical(event["contact_id"])
+    owner = graph.owner(event["anonymous_id"])
+    if owner is None:
+        return None
+    return owner[0] if owner[1] is None or event["timestamp"].timestamp() * 1e6 <= owner[1] else None
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps=STEPS, imported=IMPORTED)
+def test_any_interleaving_serves_what_all_events_say(steps: Any, imported: Any, rules: Rules) -> None:
+    brought = [row_of(f"i{number}", step) for number, step in enumerate(imported)]
+    with TemporaryDirectory() as folder, closing(EventLog(f"sqlite:///{folder}/events.db")) as log:
+        world = World(log, rules, brought)
+        if brought:
+            world.build(4)
+        for number, step in enumerate(steps):
+            world.do(number, step)
+        graph = Graph(log.links())
+        for contact, view in zip("abc", world.live.get(list("abc"), NOW.timestamp()), strict=True):
+            expected = world.counted(graph.person(contact), graph)
+            assert view.contact_id == contact
+            same_or_nothing(view, expected.at(NOW.timestamp()))
+
+
+def same_or_nothing(ours: Any, expected: Any) -> None:
+    assert bool(ours.features) == bool(expected.features)
+    if expected.features:
+        same(ours, expected, 10.0)
