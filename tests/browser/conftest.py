@@ -149,7 +149,7 @@ def engine(home: Path, **settings: Any) -> Any:
     made = SimpleNamespace(
         settings=settings_, access=Access(settings_), now=now, log=log, shelf=shelf, close=close,
         answers=Answers(parts, Rules(rules=())), writer=Writer(log.take),
-        turned_away=TurnedAway(settings_.rejects), missing=dict,
+        turned_away=TurnedAway(settings_.rejects), missing=dict, contact_of=live.contact_of,
         champions=SimpleNamespace(status=dict), decisions=SimpleNamespace(written=0, dropped=0),
     )  # fmt: skip
     return made
