@@ -1,9 +1,9 @@
 """What the intake takes: `python -m benchmarks.intake --data ROWS [--kills 100] [--url URL] [--json OUT]`.
 
-Events a second, in batches of 100 from several connections, each batch acknowledged only when durable; and a
-kill test: the service is killed (kill -9) at random moments while clients send and send again, after which the
-log is to hold every acknowledged event once. `--data`: how many events to time. The service is a process of its
-own: uvicorn with the intake alone.
+Events a second, in batches of 100 from several connections, each batch acknowledged only when durable; and
+a kill test: the service is killed (kill -9) at random moments while clients send and send again, after which
+the log is to hold every acknowledged event once. `--data`: how many events to time. The service is a process
+of its own: uvicorn with the intake alone.
 """
 
 import http.client
@@ -76,7 +76,7 @@ class Service:
 
 def main() -> None:
     """Measure, kill, print, write."""
-    parser = report.options(__doc__.splitlines()[0] if __doc__ else "", "how many events to time, e.g. 60000")
+    parser = report.options(__doc__.splitlines()[0] if __doc__ else "", "how many events to time: 60000")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--url", default="", help="SQLAlchemy URL of the event log; default SQLite")
     asked = parser.parse_args()
@@ -123,7 +123,7 @@ def speed(home: Path, events: int, url: str = "") -> dict[str, Any]:
 
 
 def killed(home: Path, kills: int, seed: int, url: str = "") -> dict[str, Any]:
-    """Kill the intake at random moments; return what acknowledged events were lost, and what is there twice."""
+    """Kill the intake at random moments; return how many acknowledged events were lost or are there twice."""
     chance = random.Random(seed)
     service = Service(home, url)
     acknowledged: set[str] = set()
@@ -173,7 +173,7 @@ def batch(name: str, number: int, size: int = BATCH) -> dict[str, Any]:
                 "type": "track", "event": "Product Viewed", "messageId": f"{name}-{number}-{place}",
                 "userId": f"user-{number}" if place % 2 else None, "anonymousId": f"visitor-{number}",
                 "timestamp": "2026-01-01T00:00:00Z",
-                "properties": {"product_id": f"p{place}", "price": 9.99, "currency": "EUR", "name": "A product"},
+                "properties": {"product_id": f"p{place}", "price": 9.99, "currency": "EUR", "name": "Milk"},
                 "context": {"page": {"url": "https://shop.example/p"}, "library": {"name": "analytics.js"}},
             }
             for place in range(size)

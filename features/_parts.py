@@ -20,8 +20,8 @@ class Part:
 def parts_of(person: Person, rows: Sequence[ContactState], graph: Graph) -> list[Part] | None:
     """Return parts that hold every event of the person once; None where the rows hold what is not theirs.
 
-    A row has counted whose ids belonged to its contact by the links up to its position. `rows`: of the person's
-    members, their `as_of` and `lists_as_of` alike where a link speaks of them.
+    A row has counted whose ids belonged to its contact by the links up to its position. `rows`: of the
+    person's members, their `as_of` and `lists_as_of` alike where a link speaks of them.
     """
     parts: list[Part] = []
     contacts: set[str] = set()

@@ -72,8 +72,8 @@ class LiveContacts:
         """Return each contact at `now` (epoch seconds), events acknowledged before this call included.
 
         Whoever the id belongs to: all ids of a person give the same. A contact without a stored row (`known`
-        False) is folded from the log alone; so is everyone with stored=False, for when the store fails. Raises
-        StoreUnavailable, and NotReady before the first build.
+        False) is folded from the log alone; so is everyone with stored=False, for when the store fails.
+        Raises StoreUnavailable, and NotReady before the first build.
         """
         graph, rows = self._read(contact_ids, stored)
         people = [graph.person(contact) for contact in contact_ids]
@@ -106,8 +106,8 @@ class LiveContacts:
         return owner[0] if owner is not None and owner[1] is None else None
 
     def _read(self, contact_ids: Sequence[str], stored: bool) -> tuple[Graph, dict[str, ContactState]]:
-        """Return who is who and the stored rows of everyone's ids; the links are never older than the rows."""
-        while True:
+        """Return who is who and the stored rows of all their ids; the links are never older than the rows."""
+        for _ in range(3):  # a build may put newer rows online in between
             position, links = self._log.links_around(contact_ids)
             graph = Graph(links)
             members = sorted({m for contact in contact_ids for m in graph.person(contact).members})
@@ -118,7 +118,8 @@ class LiveContacts:
                 if row is not None
             }
             if all(max(row.as_of, row.lists_as_of) <= position for row in rows.values()):
-                return graph, rows
+                break
+        return graph, rows
 
     def _states(
         self, people: Sequence[Person], rows: Mapping[str, ContactState], graph: Graph
@@ -176,8 +177,8 @@ class LiveContacts:
         empty = ContactState.empty(person.contact_id)
         if self._history is None:
             raise RuntimeError("a person's rows do not hold, and there is no history to count from")
-        events = [event for event in self._history.events(person)
-                  if event[CONTACT_ID] is not None or _until(event, person.visitors)]  # fmt: skip
+        found = self._history.events(person)
+        events = [e for e in found if e[CONTACT_ID] is not None or _until(e, person.visitors)]
         return replace(self._fold(empty, events), known=True)
 
     def _fold(self, state: ContactState, events: list[Row]) -> ContactState:

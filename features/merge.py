@@ -1,6 +1,6 @@
-"""Two states of one person become one: a contact and the same under an earlier id, or what was done before login."""
+"""Two states of one person become one: of a contact and its earlier id, or of what came before a login."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import isnan
 from typing import Any
@@ -65,11 +65,13 @@ def _arrays(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
         **cut(repeat, REPEAT_COLUMNS, lambda item: (-repeat[item][1], item), REPEAT),
         **cut(category, CATEGORY_COLUMNS, lambda name: (-category[name][0], name), CATEGORIES),
         **cut(channel, CHANNEL_COLUMNS, lambda name: name, len(channel)),
-        **newest_steps(
-            step for arrays in (one, other)
-            for step in zip(arrays["step_times"].tolist(), *(arrays[c] for c in STEP_COLUMNS[:2]), strict=True)
-        ),
-    }  # fmt: skip
+        **newest_steps([*_steps(one), *_steps(other)]),
+    }
+
+
+def _steps(arrays: Mapping[str, Any]) -> Iterator[tuple[float, str, str]]:
+    names, categories, times = (arrays[column] for column in STEP_COLUMNS)
+    return zip(times.tolist(), names, categories, strict=True)
 
 
 def _newest(one: Mapping[str, Any], other: Mapping[str, Any], block: str, size: int) -> dict[str, Any]:

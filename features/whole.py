@@ -32,7 +32,7 @@ _COLUMNS = ("event_id", "event", "timestamp", "anonymous_id", "item_id", "lead",
 
 
 def visits_of(events: Any) -> Any:
-    """Return the table of visits out of `features._known.known`: what a fold looks at; price is the amount."""
+    """Return the table of visits from `features._known.known`: what a fold looks at; price is the amount."""
     anonymous = events.filter(events.visit).mutate(price=events.amount)
     return anonymous.select(*_COLUMNS).order_by([ANONYMOUS_ID, TIMESTAMP])
 

@@ -1,4 +1,4 @@
-"""No address is ever stored: names, addresses and numbers people are reached at are left out of what comes in."""
+"""No address is ever stored: names, addresses and numbers that people are reached at are left out."""
 
 import re
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from pydantic_core import to_json
 from features.events._segment_names import snake_case
 
 ADDRESSES = frozenset((
-    "address", "addresses", "street", "street_address", "house_number", "zip", "zip_code", "postal_code", "postcode",
-    "billing_address", "shipping_address", "delivery_address",
+    "address", "addresses", "street", "street_address", "house_number", "zip", "zip_code", "postal_code",
+    "postcode", "billing_address", "shipping_address", "delivery_address",
     "email", "e_mail", "email_address", "mail", "emails",
     "phone", "phone_number", "phones", "mobile", "mobile_number", "mobile_phone", "telephone", "tel", "fax",
     "sms_number", "whatsapp", "device_token", "push_token", "fcm_token", "apns_token",
@@ -19,8 +19,8 @@ ADDRESSES = frozenset((
 """Keys, in snake_case, that are dropped wherever they stand."""
 NAMES = frozenset((
     "name", "full_name", "first_name", "last_name", "middle_name", "given_name", "family_name", "maiden_name",
-    "surname", "username", "user_name", "display_name", "nickname", "avatar", "photo", "birthday", "birth_date",
-    "date_of_birth", "dob", "ssn", "passport", "iban", "credit_card", "card_number",
+    "surname", "username", "user_name", "display_name", "nickname", "avatar", "photo", "birthday",
+    "birth_date", "date_of_birth", "dob", "ssn", "passport", "iban", "credit_card", "card_number",
 ))  # fmt: skip
 """Keys dropped from traits besides; a product or a page may have a name."""
 _NAMES_OF_PEOPLE = NAMES - {"name", "photo"}

@@ -17,8 +17,9 @@ _SUFFIXES = ("consent", "opt_in", "opted_in", "subscribed", "subscribe")
 def consents(traits: Mapping[str, Any]) -> tuple[dict[str, bool], dict[str, Any]]:
     """Return the flags (consent_email, reachable_sms …) and the traits that are left.
 
-    Read are `consent_email`, `email_consent`, `email_opt_in`, `email_subscribed` and `consents: {email: …}`, the
-    same with `reachable`; in any case and spelling. A value that says neither yes nor no stays a trait.
+    Read are `consent_email`, `email_consent`, `email_opt_in`, `email_subscribed` and `consents: {email: …}`,
+    the first and last also with `reachable`; in any case and spelling. A value that says neither yes nor no
+    stays a trait.
     """
     flags: dict[str, bool] = {}
     rest: dict[str, Any] = {}

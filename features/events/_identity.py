@@ -1,9 +1,10 @@
 """Who is who: what links say, whatever the order they came in.
 
-An alias makes its earlier id the same person as its contact: a -> b -> c are all c. Of several aliases of one id
-the earliest stands; where they run in a circle, the latest of it is not followed. An anonymous id that one person
-only has claimed is theirs altogether. Where several have (a shared device), the first claimer owns what was done
-anonymously up to the first claim, and nobody what came later. An event's own contact id always counts first.
+An alias makes its earlier id the same person as its contact: a -> b -> c are all c. Of several aliases of one
+id the earliest stands; where they run in a circle, the latest of it is not followed. An anonymous id that one
+person only has claimed is theirs altogether. Where several have (a shared device), the first claimer owns
+what was done anonymously up to the first claim, and nobody what came later. An event's own contact id always
+counts first.
 """
 
 from collections import defaultdict
@@ -15,7 +16,7 @@ Key = TypeVar("Key")
 
 
 class Link(NamedTuple):
-    """`anonymous_id` is `contact_id`'s, said of `timestamp` (microseconds), stored at `position` of the log."""
+    """`anonymous_id` is `contact_id`'s: said of `timestamp` (microseconds), at `position` of the log."""
 
     anonymous_id: str
     contact_id: str

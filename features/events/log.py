@@ -98,8 +98,8 @@ class EventLog:
     ) -> list[dict[str, Any]]:
         """Return the events after a position, in order: EVENT_COLUMNS, `position`, `lead`; times are aware.
 
-        Of contacts: what carries their own id. Of `anonymous_ids`: what was done without a contact id. The two
-        kinds of id never match each other: an anonymous id is chosen by the sender, and must not open a
+        Of contacts: what carries their own id. Of `anonymous_ids`: what was done without a contact id. The
+        two kinds of id never match each other: an anonymous id is chosen by the sender, and must not open a
         contact's history. `people` says which ids are the same person.
         """
         values = {"contacts": list(contact_ids), "visitors": list(anonymous_ids), "since": since}
@@ -254,9 +254,8 @@ class EventLog:
             links = around(contact_ids, lambda a, c: touching(connection, a, c))
             scope = Graph(links).scope(contact_ids)
             for piece in pieces(sorted(scope.members)):
-                for table, column in ((EVENTS, _E.contact_id), (DECISIONS, DECISIONS.c.contact_id),
-                                      (LINKS, LINKS.c.contact_id), (CONTACTS, CONTACTS.c.contact_id)):  # fmt: skip
-                    gone = connection.execute(delete(table).where(column.in_(piece)))
+                for table in (EVENTS, DECISIONS, LINKS, CONTACTS):
+                    gone = connection.execute(delete(table).where(table.c.contact_id.in_(piece)))
                     erased += gone.rowcount if table is EVENTS else 0
                 connection.execute(delete(LINKS).where(LINKS.c.alias, LINKS.c.anonymous_id.in_(piece)))
             for anonymous, kept in scope.visits.items():

@@ -173,16 +173,16 @@ def _lines(event: str, properties: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _columns(base: Message, line: Message, context: Message, event: str) -> dict[str, Any]:
     """Return the columns a product line, the properties and the context fill, in this order of precedence."""
-    page, campaign = _object(context.get("page"), "page"), context.get("campaign")
+    page, utm = _object(context.get("page"), "page"), _named_one(context.get("campaign"))
     both = {**base, **line} if line else base
+    named = _ITEM if line or event in _A_ROW_A_PRODUCT else _ITEM[:-1]  # "id" may be anything's elsewhere
     columns: dict[str, Any] = {
-        "item_id": identifier(_first(line or base, _ITEM[: None if line or event in _A_ROW_A_PRODUCT else -1]),
-                              "product_id"),
+        "item_id": identifier(_first(line or base, named), "product_id"),
         "order_id": identifier(_first(base, _ORDER), "order_id"),
         "quantity": _amount(both.get("quantity"), "quantity"),
         "price": _amount(both.get("price"), "price"),
         "currency": _text(both.get("currency")),
-        "campaign_id": _text(_first(base, _CAMPAIGN) or _named_one(base.get("campaign")) or _named_one(campaign)),
+        "campaign_id": _text(_first(base, _CAMPAIGN) or _named_one(base.get("campaign")) or utm),
         "message_id": _text(_first(base, _MESSAGE)),
         "url": _url(_first(line, _URL) or _first(base, _URL) or page.get("url")),
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Group commit: what arrives at the same time shares a transaction, and is acknowledged when it is durable."""
+"""Group commit: what arrives at the same time shares a transaction; acknowledged is what is durable."""
 
 import logging
 import threading
@@ -65,7 +65,7 @@ class Writer:
             self._write(group)
 
     def _next(self) -> "list[tuple[Arrival, Future[None]]]":
-        """Wait for arrivals and return those of one transaction; none when everything is written at the end."""
+        """Wait for arrivals and return those of one transaction; none once everything is written."""
         with self._changed:
             while not self._waiting and not self._closing:
                 self._changed.wait()
