@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export NEXTBEST_HOME ?= .nextbest
 
-.PHONY: demo serve test check bench peers lock clean help
+.PHONY: demo serve test check bench fuzz peers lock clean help
 
 help:
 	@echo "make demo   learn from 1.47 million real shop lines and answer three questions over HTTP"
 	@echo "make serve  serve what the demo trained, until Ctrl-C"
 	@echo "make test   the test suite        make check  format, lint, types, layers"
 	@echo "make bench  every benchmark that needs no file    make lock  renew constraints.txt"
+	@echo "make fuzz   ten minutes of whatever the OpenAPI document allows and forbids"
 	@echo "make peers  the libraries the benchmarks compare with, in an environment of their own"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -49,6 +50,10 @@ bench: $(STAMP)
 	  echo "== $$name"; $(BIN)/python -m benchmarks.$$name --data complete-journey --json bench-out/$$name.json || exit 1; done
 	@test -d $(NEXTBEST_HOME)/lake || $(BIN)/nextbest demo
 	@echo "== serving"; $(BIN)/python -m benchmarks.serving --home $(NEXTBEST_HOME) --json bench-out/serving.json
+
+fuzz: $(STAMP)
+	@test -d $(NEXTBEST_HOME)/lake || $(BIN)/nextbest demo
+	$(BIN)/python -m benchmarks.fuzz --home $(NEXTBEST_HOME)
 
 # RecTools, LensKit, implicit, pyfim and mlxtend: other pins than ours, so another environment (1.7 GB).
 PEERS := .peers

@@ -16,12 +16,16 @@ from features.merge import merge
 from features.points import Rules
 from features.state import ContactState, ContactView
 from features.store import Store
+from features.stored import KEPT, Stored
 from features.tables import table_path
 from features.whole import WholeHistory
 from nextbest.columns import ANONYMOUS_ID, CONTACT_ID, TIMESTAMP
 from nextbest.settings import Settings
 
-SERVICE = "contact_card"
+FOLDED = "folded"
+"""Note of a state: what its events since have made of it."""
+WARMED = 25
+"""Rows of a batch: a request that waits for one waits some milliseconds."""
 Row = dict[str, Any]
 
 
@@ -54,7 +58,7 @@ class LiveContacts:
 
         `whole` reads what only the lake has, for people whose stored rows no longer hold; None: nothing.
         """
-        self._store = store
+        self._stored = Stored(store)
         self._log = log
         self._rules = points_rules
         self._paths = paths
@@ -80,9 +84,14 @@ class LiveContacts:
         distinct = {person.contact_id: person for person in people}
         states = self._states(list(distinct.values()), rows, graph)
         return [
-            states[person.contact_id].renamed(contact).at(now)
+            _named(states[person.contact_id], contact).at(now)
             for contact, person in zip(contact_ids, people, strict=True)
         ]
+
+    def warm(self, contact_ids: Sequence[str]) -> None:
+        """Read stored states into memory, as many as are kept: in batches that costs a third."""
+        for start in range(0, min(len(contact_ids), KEPT), WARMED):
+            self._stored.get(contact_ids[start : start + WARMED])
 
     def visitors(self, anonymous_ids: Sequence[str], now: float) -> list[ContactView]:
         """Return visitors from what was done anonymously; contact_id is None, even for one who is known.
@@ -111,12 +120,8 @@ class LiveContacts:
             position, links = self._log.links_around(contact_ids)
             graph = Graph(links)
             members = sorted({m for contact in contact_ids for m in graph.person(contact).members})
-            found = self._store.online(SERVICE, members) if stored else [None] * len(members)
-            rows = {
-                member: ContactState.from_row(row | {CONTACT_ID: member})
-                for member, row in zip(members, found, strict=True)
-                if row is not None
-            }
+            found = self._stored.get(members) if stored else []
+            rows = {str(state.contact_id): state for state in found if state.known}
             if all(max(row.as_of, row.lists_as_of) <= position for row in rows.values()):
                 break
         return graph, rows
@@ -137,7 +142,7 @@ class LiveContacts:
                 states[person.contact_id] = self._from_all(person)
         events = self._events([part for parts in plans.values() for part in parts])
         for contact, parts in plans.items():
-            folded = [self._fold(part.state, events[id(part)]) for part in parts]
+            folded = [self._folded(part.state, events[id(part)]) for part in parts]
             states[contact] = reduce(merge, folded)
         return states
 
@@ -181,6 +186,19 @@ class LiveContacts:
         events = [e for e in found if e[CONTACT_ID] is not None or _until(e, person.visitors)]
         return replace(self._fold(empty, events), known=True)
 
+    def _folded(self, state: ContactState, events: list[Row]) -> ContactState:
+        """Fold, or return what folding the same events into the same state gave before."""
+        if not events:
+            return state
+        paths, positions = self._paths(), [event.get("position") for event in events]
+        held = state.notes.get(FOLDED)
+        if held is not None and held[0] == positions and held[1] is paths:
+            known: ContactState = held[2]
+            return known
+        folded = fold(state, events, self._rules, paths)
+        state.notes[FOLDED] = (positions, paths, folded)
+        return folded
+
     def _fold(self, state: ContactState, events: list[Row]) -> ContactState:
         return fold(state, events, self._rules, self._paths()) if events else state
 
@@ -208,6 +226,11 @@ class ItemPaths:
         except FileNotFoundError:
             return None
         return found.st_mtime_ns, found.st_ino
+
+
+def _named(state: ContactState, contact_id: str) -> ContactState:
+    """Return a state under the id that was asked for; the same one, with its notes, where it has that."""
+    return state if state.contact_id == contact_id else state.renamed(contact_id)
 
 
 def _until(event: Row, visitors: Mapping[str, int | None]) -> bool:

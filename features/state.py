@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isnan, nan
+from sys import intern
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,8 @@ class ContactView:
     step_times: Floats
     channels: Mapping[str, Mapping[str, float]]
     """Channel -> sent_7d, sent_90d … last_response (CHANNEL_COLUMNS without "channel_")."""
+    notes: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What was made of the state this is a view of, and is kept with it; its other views share it."""
 
     def row(self) -> dict[str, Any]:
         """Return contact_id, CONTACT_FEATURES and TIME_COLUMNS flat, as a row for the tabular models."""
@@ -104,6 +107,8 @@ class ContactState:
         default_factory=lambda: {name: _array(name, ()) for name in ARRAY_COLUMNS}
     )
     known: bool = False
+    notes: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """What was made of this very state, kept as long as it is; a state made from it starts without."""
 
     @classmethod
     def empty(cls, contact_id: str | None) -> "ContactState":
@@ -138,6 +143,7 @@ class ContactState:
             features={} if isnan(self.timestamp) else derive({**self.counters, **self.times}, now),
             times=self.times,
             channels=_channels(arrays),
+            notes=self.notes,
             **{name: arrays[name] for name in ARRAY_COLUMNS if name not in CHANNEL_COLUMNS},
         )
 
@@ -167,7 +173,7 @@ def _channels(arrays: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 def _array(name: str, values: Any) -> Any:
     if name in NAME_ARRAYS:
-        return [] if values is None else list(values)
+        return [] if values is None else [intern(value) for value in values]  # one text for all contacts
     return np.asarray([] if values is None else values, dtype=np.float64)
 
 

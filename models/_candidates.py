@@ -282,9 +282,7 @@ def _item(shopper: Shopper, shelf: Shelf, rows: Rows) -> dict[str, Floats]:
     spent, lines = shopper.features.get("spend_365d", np.nan), shopper.features.get("lines_365d", np.nan)
     usual = spent / lines if lines and lines > 0 else np.nan
     shares = {f"share_{days}d": shelf.share(f"sold_{days}d")[rows] for days in (7, 30, 90, 365)}
-    recent = {item: place for place, item in reversed(list(enumerate(shopper.recent_items)))}
-    viewed = dict(zip(reversed(shopper.viewed_items), reversed(shopper.viewed_times), strict=True))
-    ids = catalogue.item_ids[rows]
+    recent, viewed = shelf.rows_of(shopper.recent_items), shelf.rows_of(shopper.viewed_items)
     return {
         **shares,
         "trend": shelf.trend[rows],
@@ -295,7 +293,7 @@ def _item(shopper: Shopper, shelf: Shelf, rows: Rows) -> dict[str, Floats]:
         "price_ratio": catalogue.prices[rows] / usual,
         "days_on_sale": (shopper.now - statistics["first_sold"][rows]) / DAY,
         "days_unsold": (shopper.now - statistics["last_sold"][rows]) / DAY,
-        "recent_place": np.array([recent.get(item, np.nan) for item in ids], dtype=np.float64),
-        "viewed_days": (shopper.now - np.array([viewed.get(item, np.nan) for item in ids], dtype=float))
+        "recent_place": _spread(rows, recent, np.arange(float(len(recent))), np.nan),
+        "viewed_days": (shopper.now - _spread(rows, viewed, np.asarray(shopper.viewed_times, float), np.nan))
         / DAY,
     }

@@ -6,9 +6,11 @@ learns it. A source that is missing leaves its columns unknown.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
 
 from models._shelf import Rows, Shelf
 from models.base import Floats, Model, Shopper
@@ -66,6 +68,18 @@ def numbered(rows: Rows, size: int) -> Rows:
     known = np.flatnonzero(rows >= 0)
     numbers[rows[known]] = known
     return numbers
+
+
+def weighed(matrix: sp.csr_matrix, rows: Rows, weights: npt.NDArray[np.floating[Any]]) -> Floats:
+    """Return the sum of the matrix's rows, each times its weight: matrix[rows].T @ weights.
+
+    For a few rows scipy takes longer to check and to make its matrices than to multiply.
+    """
+    starts, stops = matrix.indptr[rows], matrix.indptr[rows + 1]
+    spans = [slice(*span) for span in zip(starts.tolist(), stops.tolist(), strict=True)]
+    at = np.concatenate([matrix.indices[span] for span in spans])
+    values = np.concatenate([matrix.data[span] for span in spans])
+    return np.asarray(np.bincount(at, values * np.repeat(weights, stops - starts), matrix.shape[1]))
 
 
 def best(scores: Floats, k: int) -> Rows:

@@ -68,7 +68,8 @@ class Gate:
         self._shelf = shelf_of(catalogue)
         self._out = {*terms.exclude, *terms.cart}
         self._now = shopper.now if terms.now is None else terms.now
-        self._bought = _last_bought(shopper)
+        self._places = dict(zip(shopper.repeat_items, range(len(shopper.repeat_items)), strict=True))
+        self._recent = dict(zip(shopper.recent_items, shopper.recent_times, strict=True))
 
     def keep(self, item_ids: Sequence[str], ruled_out: bool = True) -> list[int]:
         """Return the positions of item_ids that may be shown, in their order.
@@ -94,11 +95,12 @@ class Gate:
         return category is None or path == category or path.startswith(category.rstrip("/") + "/")
 
     def _wanted(self, item: str, row: int) -> bool:
-        if item not in self._bought:
+        place = self._places.get(item, -1)
+        if place < 0 and item not in self._recent:
             return self._terms.placement != "buy_again"
         if not repeatable(self._catalogue, row, self._config):
             return False
-        place, last = self._bought[item]
+        last = float(self._shopper.repeat_last[place] if place >= 0 else self._recent[item])
         gap = usual_days(self._shopper, self._catalogue, row, place, self._config)
         passed = (self._now - last) / DAY
         resting = passed < self._terms.resting_days
@@ -143,15 +145,3 @@ def usual_days(
         if not np.isnan(own):
             return own
     return float(shelf_of(catalogue).cadence_days[row])
-
-
-def _last_bought(shopper: Shopper) -> dict[str, tuple[int, float]]:
-    """Map what was bought to (place in the repeat list or -1, when last): both lists are cut."""
-    bought = {
-        item: (-1, float(time))
-        for item, time in zip(reversed(shopper.recent_items), reversed(shopper.recent_times), strict=True)
-    }
-    bought.update(
-        (item, (place, float(shopper.repeat_last[place]))) for place, item in enumerate(shopper.repeat_items)
-    )
-    return bought

@@ -18,7 +18,7 @@ import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
 
 from models._shelf import Rows, Shelf, shelf_of
-from models._sources import Asked, best, numbered
+from models._sources import Asked, best, numbered, weighed
 from models.base import Floats, Ranking, Reason, Shopper
 from models.catalogue import Catalogue
 from nextbest.errors import BadInput, NotReady
@@ -104,7 +104,7 @@ class Following:
         times = np.asarray(shopper.recent_times, dtype=np.float64)[: self.config.asked]
         orders_ago = np.unique(-times, return_inverse=True)[1][known]
         weights = (self.config.memory**orders_ago).astype(np.float32)
-        return np.asarray(self.speaks[numbers[known]].T @ (weights / weights.sum()))
+        return weighed(self.speaks, numbers[known], weights / weights.sum())
 
     def recommend(
         self, shopper: Shopper, catalogue: Catalogue, k: int, context: Sequence[str] = ()

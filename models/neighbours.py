@@ -18,7 +18,7 @@ import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
 
 from models._shelf import Rows, Shelf, shelf_of
-from models._sources import Asked, best, numbered
+from models._sources import Asked, best, numbered, weighed
 from models.base import Floats, Ranking, Shopper
 from models.catalogue import Catalogue
 from models.popularity import popular_reason
@@ -75,8 +75,9 @@ class Neighbours:
         self._buyers: sp.csr_matrix = vectors.T.tocsr()
         buyers = np.diff(self._buyers.indptr)
         self._rarity = _rarity(buyers, vectors.shape[0])
-        ones = np.ones_like(vectors.data)
-        self._bought = sp.csr_matrix((ones, vectors.indices, vectors.indptr), shape=vectors.shape)
+        # bought, and i times bought lately: one product gives both sums, at little more than the cost of one
+        both = 1.0 + 1j * lately.data.astype(np.complex64)
+        self._bought = sp.csr_matrix((both, vectors.indices, vectors.indptr), shape=vectors.shape)
 
     @classmethod
     def learn(
@@ -121,7 +122,7 @@ class Neighbours:
         length = np.sqrt((wanted**2).sum())
         if not length > 0:
             return None
-        near = self._buyers[asking].T @ (wanted / length).astype(np.float32)
+        near = weighed(self._buyers, asking, wanted / length).astype(np.float32)
         count = min(self.config.neighbours + 1, len(near))
         nearest = np.argpartition(-near, count - 1)[:count]
         like = near[nearest]
@@ -129,8 +130,8 @@ class Neighbours:
         total = float(like.sum())
         if not total > 0:
             return None
-        like = (like / total).astype(np.float32)
-        return self._bought[nearest].T @ like, self.lately[nearest].T @ like
+        both = self._bought[nearest].T @ (like / total).astype(np.complex64)
+        return both.real, both.imag
 
     def tied(self, shelf: Shelf) -> "TiedNeighbours":
         """Return it with its item numbers turned into rows of the shelf."""

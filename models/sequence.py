@@ -327,7 +327,11 @@ def newest(catalogue: Catalogue, known: npt.NDArray[np.int64], most: int) -> npt
 
 def top(scores: npt.NDArray[np.floating[Any]], k: int) -> npt.NDArray[np.int64]:
     """Return the positions of the k highest scores, highest first, equal ones in order of position."""
-    found = np.sort(np.argpartition(-scores, k)[:k]) if k < len(scores) else np.arange(len(scores))
+    found = np.arange(len(scores))
+    if k < len(scores):  # values alone are parted three times as fast as places
+        least = np.partition(scores, len(scores) - k)[len(scores) - k]
+        above, at = np.flatnonzero(scores > least), np.flatnonzero(scores == least)
+        found = np.sort(np.concatenate([above, at[: k - len(above)]]))
     return found[np.argsort(-scores[found], kind="stable")].astype(np.int64)
 
 

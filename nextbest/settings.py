@@ -145,10 +145,21 @@ class Settings(BaseSettings):
     """Requests a second with one key, a worker; None: 1000 where keys are set."""
     rate_burst_seconds: float = Field(2.0, gt=0)
     """Seconds' worth of requests that may come at once."""
+    alias_key: Literal["write", "secret"] = "write"
+    """The key an alias needs to make two contacts one; with less it joins visits to the contact only."""
     compact_minutes: float = Field(60.0, ge=0)
     """How often the service brings the event log into the lake; 0: only `nextbest features build` does."""
     budget_ms: float = Field(60.0, gt=0)
     """Time a request may spend on the learned model before the next rung of the ladder answers."""
+    ranking_seconds: float = Field(3600.0, ge=0)
+    """How long a contact's ranking is given again while nothing new is known of the contact; 0: never."""
+    rank_ahead: int = Field(2_500, ge=0)
+    """Contacts, those seen last, whose ranking for the home page is ready before they ask; 0: nobody's."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_requests: bool = False
+    """Whether every request is a line of the log: route, status, milliseconds, source, the answer's id."""
+    log_contacts: bool = False
+    """Whether those lines name the contact."""
     champions_poll_seconds: float = Field(5.0, gt=0)
     """How often the service looks whether an alias has moved."""
 

@@ -16,6 +16,7 @@ from models.frequency import Frequency
 from models.popularity import Popularity, PopularityConfig, spread_over_categories
 from serving import _reasons
 from serving._chances import Chances
+from serving._kept import Kept
 from serving._page import Given, Page
 from serving.budget import Deadline, Skipped
 from serving.parts import Parts
@@ -26,6 +27,8 @@ log = logging.getLogger("nextbest.answers")
 
 MOST = 400
 """Items a rung is asked for at most."""
+STEPS = (50, 100, 200, MOST)
+"""How many a rung is asked for: few numbers, so that a ranking kept serves requests that differ a little."""
 SIMILAR = 200
 """Items like another that the sequence model is asked for."""
 
@@ -59,6 +62,7 @@ class Rungs:
 
     def __init__(self, parts: Parts, chances: Chances) -> None:
         self._parts, self._chances = parts, chances
+        self._kept = Kept(parts.settings.ranking_seconds)
         self._by_name: dict[str, Callable[[Ask], Given]] = {
             "ranked": self._ranked,
             "basket": self._basket,
@@ -84,11 +88,16 @@ class Rungs:
         if not (person.has_history or context):
             raise Skipped("no_history" if person.known else "unknown_contact")
         loaded = self._parts.champion("next-purchase")
-        ranking = ask.deadline.run(
-            loaded.version,
-            lambda: loaded.model.recommend(person.view, ask.catalogue, _plenty(ask), context),
-        )
-        return Given(ranking, loaded.version)
+        plenty = _plenty(ask)
+
+        def rank() -> Ranking:
+            ranking: Ranking = ask.deadline.run(
+                loaded.version, lambda: loaded.model.recommend(person.view, ask.catalogue, plenty, context)
+            )
+            return ranking
+
+        asked = (loaded.version, plenty, *context)
+        return Given(self._kept.of(person.view, ask.catalogue, asked, rank), loaded.version)
 
     def _basket(self, ask: Ask) -> Given:
         """What goes with the items named, else with what was seen and bought last."""
@@ -147,7 +156,7 @@ class Rungs:
             return {}
 
     def _personal(self, ask: Ask) -> Given:
-        own = sum(item in ask.catalogue.index for item in ask.person.view.repeat_items)
+        own = len(ask.catalogue.index.keys() & ask.person.view.repeat_items)
         if not own:
             raise Skipped(ask.person.trouble or "no_history")
         return Given(FREQUENCY.recommend(ask.person.view, ask.catalogue, min(own, _plenty(ask))))
@@ -198,4 +207,5 @@ def _plenty(ask: Ask) -> int:
     if asked.placement == "buy_again":
         return MOST
     times = 8 if asked.category else 3
-    return min(MOST, times * asked.k + 20 + len(asked.exclude_ids) + len(asked.item_ids))
+    wanted = times * asked.k + 20 + len(asked.exclude_ids) + len(asked.item_ids)
+    return next((most for most in STEPS if most >= wanted), MOST)

@@ -41,6 +41,10 @@ class Answers:
         """Rank items for somebody at a placement."""
         return self._recommendations.answer(asked, now)
 
+    def rank_ahead(self, contact_id: str, now: datetime) -> None:
+        """Make a contact's ranking ready before it is asked for."""
+        self._recommendations.rank_ahead(contact_id, now)
+
     def best_channel(self, asked: BestChannelRequest, now: datetime) -> BestChannel:
         """Choose the channel of each contact."""
         return self._channels.answer(asked, now)

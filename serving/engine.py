@@ -42,6 +42,8 @@ log = logging.getLogger("nextbest.engine")
 
 REFRESH_SECONDS = 5.0
 """How often the background looks whether feature tables or contacts have changed."""
+PAUSE_SECONDS = 0.002
+"""Between rankings that are made ready."""
 RECOMMENDERS = ("next-purchase", "basket")
 WORDS = (CONTACT_ID, CHANNEL, TIMESTAMP, EVENT)
 
@@ -63,6 +65,8 @@ class Engine:
         self.shelf = Shelf(self._load_items, self._items_stamp, self._warm)
         self.book = _book(settings, self.log)
         self._budget = Budget()
+        self._log_error: str | None = None
+        self._ready_for: object = None
         self._live = LiveContacts.open(settings)
         parts = Parts(
             settings,
@@ -89,6 +93,8 @@ class Engine:
             found["catalogue"] = (
                 self.shelf.error or "no items; run: nextbest ingest …, then nextbest features build"
             )
+        if self._log_error:
+            found["event_log"] = self._log_error
         if self.book.error:
             found["contacts"] = self.book.error
         if self.champions.registry_error:
@@ -131,18 +137,60 @@ class Engine:
         return found
 
     def _run(self) -> None:
+        self._get_ready()
         while not self._stop.wait(REFRESH_SECONDS):
             self._refresh()
+            self._get_ready()
 
     def _refresh(self) -> None:
         self.shelf.refresh(self.now())
         self.book.refresh()
+        self._log_error = self._log_trouble()
+
+    def _log_trouble(self) -> str | None:
+        """Return why no event could be stored now, None where it could; waits while others write."""
+        try:
+            self.log.check()
+        except Exception as error:
+            return f"the event log cannot be written: {str(error).splitlines()[0]}"
+        return None
+
+    def gauges(self) -> dict[str, float]:
+        """Return what operations watch and no request counts: metric name -> value."""
+        lists = table_path(self.settings, "contact_lists")
+        fed = int(Lake(self.settings.lake).manifest().get("log", {}).get("position", 0))
+        found = {"log_tail_events": float(max(self.log.position() - fed, 0))}
+        if lists.exists():
+            found["stored_rows_age_seconds"] = max(self.now().timestamp() - lists.stat().st_mtime, 0.0)
+        return found
 
     def _load_items(self, now: datetime) -> tuple[pd.DataFrame, int] | None:
         lists = table_path(self.settings, "contact_lists")
         if not lists.exists():
             return None
         return items_at(self.settings, now), int(pq.read_metadata(lists).num_rows)
+
+    def _get_ready(self) -> None:
+        """Bring the contacts seen last into memory, and their rankings, after all that makes them anew.
+
+        In turn with requests, and with pauses, so that none waits for more than one ranking.
+        """
+        lists, catalogue = table_path(self.settings, "contact_lists"), self.shelf.catalogue()
+        loaded = self.champions.get("next-purchase")
+        rests_on = (_stamp([lists]), id(catalogue), loaded and loaded.version)
+        if rests_on == self._ready_for or not lists.exists():
+            return
+        seen = pq.read_table(lists, columns=[CONTACT_ID, TIMESTAMP]).sort_by([(TIMESTAMP, "descending")])
+        contacts = list(dict.fromkeys(seen[CONTACT_ID].to_pylist()))
+        try:
+            self._live.warm(contacts)
+            for contact in contacts[: self.settings.rank_ahead if self.settings.ranking_seconds else 0]:
+                if self._stop.wait(PAUSE_SECONDS):
+                    return
+                self.answers.rank_ahead(contact, self.now())
+            self._ready_for = rests_on
+        except Exception as error:
+            log.warning("rankings could not be made ready: %s", error)
 
     def _items_stamp(self) -> object:
         tables = [table_path(self.settings, name) for name in ("item", "contact_lists")]

@@ -2,15 +2,12 @@
 
 import asyncio
 import json
-import logging
-import time
-import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from anyio import to_thread
 from pydantic import BaseModel
@@ -24,20 +21,22 @@ from features.events.log import EventLog
 from features.events.segment import EVENT_BYTES, Arrival, Unusable, translate
 from features.events.turned_away import TurnedAway
 from features.events.writer import Busy, Writer
+from nextbest.columns import ALIAS
 from nextbest.settings import Settings
-from serving.access import Access, Right
+from serving.access import Access, Right, key_of
 from serving.bodies import read_body
+from serving.metrics import Metrics
 from serving.openapi import Call
 from serving.refused import Refused
-from serving.web import json_response, problem
+from serving.web import Respond, json_response, route
 
-log = logging.getLogger("nextbest.intake")
+Result = TypeVar("Result")
 
 BATCH_BYTES = 500 * 1024
 BATCH_EVENTS = 2_500
 ASIDE_BYTES = 16 * 1024
 """Bodies above are read in a helper thread, so that pages need not wait for them."""
-RETRY_SECONDS = 1
+AGAIN = {"retry-after": "1"}
 SINGLE = {"track": "t", "identify": "i", "page": "p", "screen": "s", "alias": "a", "group": "g"}
 """Type of a message -> its short route."""
 BATCHES = ("/v1/batch", "/v1/b", "/beacon/v1/batch")
@@ -65,6 +64,7 @@ class Received(BaseModel):
 class Collector(Protocol):
     """What the intake asks of serving.engine.Engine."""
 
+    settings: Settings
     access: Access
     writer: Writer
     turned_away: TurnedAway
@@ -86,79 +86,67 @@ class Read:
 
 def routes() -> list[Route]:
     """Return the routes of the intake."""
-    found = [Route(path, _posted(None, path), methods=["POST"]) for path in BATCHES]
-    for kind, short in SINGLE.items():
-        found += [Route(f"/v1/{p}", _posted(kind, f"/v1/{kind}"), methods=["POST"]) for p in (kind, short)]
-    return [*found, Route("/v1/projects/{key}/settings", _settings, methods=["GET"])]
+    return [route(call, _settings if call.method == "GET" else _taking(kind)) for call, kind in _calls()]
 
 
 def calls() -> list[Call]:
     """Return what the OpenAPI document says of them."""
-    also = (400, 413, 429, 503)
-    takes: dict[str, Any] = {"right": Right.WRITE, "limit": BATCH_BYTES, "also": also}
-    told = [Call("POST", path, "Send events of any type in a batch.", Received, **takes) for path in BATCHES]
+    return [call for call, _ in _calls()]
+
+
+def _calls() -> Iterator[tuple[Call, str | None]]:
+    """Yield each call with the type of the message it takes; None: of any, in a batch."""
+    takes: dict[str, Any] = {"right": Right.WRITE, "limit": BATCH_BYTES, "also": (400, 413, 415, 429, 503)}
+    for path in BATCHES:
+        yield Call("POST", path, "Send events of any type in a batch.", Received, **takes), None
     for kind, short in SINGLE.items():
-        told += [
-            Call("POST", f"/v1/{path}", f"Send one {kind} call.", Received, **takes) for path in (kind, short)
-        ]
-    settings = "Settings for analytics-next with this service as its cdnURL."
-    return [
-        *told,
-        Call("GET", "/v1/projects/{key}/settings", settings, "application/json", also=(401,)),
-    ]
+        for path in (kind, short):
+            yield Call("POST", f"/v1/{path}", f"Send one {kind} call.", Received, **takes), kind
+    told = "Settings for analytics-next with this service as its cdnURL."
+    yield Call("GET", "/v1/projects/{key}/settings", told, "application/json", also=(401,)), None
 
 
-def _posted(kind: str | None, name: str) -> Callable[[Http], Awaitable[Response]]:
-    """Return the handler of a route; `kind` None: a batch."""
+def _taking(kind: str | None) -> Respond:
+    async def respond(engine: Any, http: Http) -> Response:
+        http.state.source = "intake"
+        return json_response(await _take(engine, http, kind))
 
-    async def answer(http: Http) -> Response:
-        started = time.perf_counter()
-        try:
-            response = json_response(await _take(http, kind))
-        except Refused as refused:
-            response = problem(refused.status, refused.code, refused.message)
-            if refused.status in (429, 503):
-                response.headers["retry-after"] = str(RETRY_SECONDS)
-        except Exception:
-            log.exception("%s failed", name)
-            response = problem(500, "internal_error", "this is a fault of the service; its log says more")
-        metrics = getattr(http.app.state, "metrics", None)
-        if metrics is not None:
-            metrics.requests.labels(name, response.status_code).inc()
-            metrics.seconds.labels(name, "intake").observe(time.perf_counter() - started)
-        return response
-
-    return answer
+    return respond
 
 
-async def _take(http: Http, kind: str | None) -> Received:
+async def _take(collector: Collector, http: Http, kind: str | None) -> Received:
     """Read, store, and only then answer."""
-    collector: Collector = http.app.state.engine
+    right = collector.access.admit(Right.WRITE, http) if key_of(http) is not None else None
     body = await read_body(http, BATCH_BYTES)
-    encoding = ""  # read_body has inflated it
+    aside = _aside if len(body) > ASIDE_BYTES else _at_once
+    said = await aside(_parsed, body)
+    if right is None:
+        right = collector.access.admit(Right.WRITE, http, said.get("writeKey"))
     now = collector.now()
-    if len(body) > ASIDE_BYTES:
-        said = await to_thread.run_sync(_parsed, body, encoding)
-    else:
-        said = _parsed(body, encoding)
-    collector.access.admit(Right.WRITE, http, said.get("writeKey"))
-    if len(body) > ASIDE_BYTES:
-        read = await to_thread.run_sync(_read, said, kind, now)
-    else:
-        read = _read(said, kind, now)
-    if kind is not None and read.rejected:
-        await to_thread.run_sync(collector.turned_away.add, _turned_away(read), now)
-        raise Refused(400, "invalid_event", read.rejected[0].message)
+    read = await aside(_read, said, kind, now)
+    if right < Right.SECRET and collector.settings.alias_key == "secret":
+        read.arrival.links = [link | {ALIAS: False} for link in read.arrival.links]
+    if read.rejected:
+        await _aside(collector.turned_away.add, _turned_away(read), now)
+        if kind is not None:
+            raise Refused(400, "invalid_event", read.rejected[0].message)
     try:
-        if read.rejected:
-            await to_thread.run_sync(collector.turned_away.add, _turned_away(read), now)
         if len(read.arrival):
             await asyncio.wrap_future(collector.writer.submit(read.arrival))
     except Busy as busy:
-        raise Refused(429, "busy", str(busy)) from None
+        raise Refused(429, "busy", str(busy), AGAIN) from None
     except Exception:
-        raise Refused(503, "not_stored", "the events could not be stored; send them again") from None
+        said_why = "the events could not be stored; send them again"
+        raise Refused(503, "not_stored", said_why, AGAIN) from None
     return Received(stored=read.count, rejected=read.rejected)
+
+
+async def _aside(work: Callable[..., Result], *arguments: Any) -> Result:
+    return await to_thread.run_sync(work, *arguments)
+
+
+async def _at_once(work: Callable[..., Result], *arguments: Any) -> Result:
+    return work(*arguments)
 
 
 def _turned_away(read: Read) -> list[tuple[Any, str]]:
@@ -168,10 +156,8 @@ def _turned_away(read: Read) -> list[tuple[Any, str]]:
 # --- bodies
 
 
-def _parsed(body: bytes, encoding: str) -> dict[str, Any]:
-    """Return the JSON object a body is. Raises Refused(400 or 413)."""
-    if "gzip" in encoding.lower() or body[:2] == b"\x1f\x8b":
-        body = _inflated(body)
+def _parsed(body: bytes) -> dict[str, Any]:
+    """Return the JSON object a body is. Raises Refused(400)."""
     try:
         said = from_json(body, allow_inf_nan=False)
     except ValueError as error:
@@ -179,21 +165,6 @@ def _parsed(body: bytes, encoding: str) -> dict[str, Any]:
     if not isinstance(said, dict):
         raise Refused(400, "malformed_json", "the body is to be a JSON object")
     return said
-
-
-def _inflated(body: bytes) -> bytes:
-    inflater = zlib.decompressobj(wbits=31)
-    try:
-        plain = inflater.decompress(body, BATCH_BYTES + 1)
-    except zlib.error as error:
-        raise Refused(400, "malformed_gzip", f"the body is not gzip: {error}") from None
-    if len(plain) > BATCH_BYTES:
-        raise Refused(
-            413, "too_big", f"the body is bigger than {BATCH_BYTES // 1024} KB; send smaller batches"
-        )
-    if not inflater.eof:
-        raise Refused(400, "malformed_gzip", "the gzip body ends too early")
-    return plain
 
 
 def _read(said: Mapping[str, Any], kind: str | None, now: datetime) -> Read:
@@ -237,14 +208,10 @@ def _text(value: Any) -> str | None:
 # --- settings of analytics-next
 
 
-async def _settings(http: Http) -> Response:
+async def _settings(engine: Any, http: Http) -> Response:
     """Tell analytics-next to send everything here, by the address it asked at."""
-    collector: Collector = http.app.state.engine
     key = str(http.path_params["key"])
-    try:
-        collector.access.admit(Right.WRITE, http, key)
-    except Refused as refused:
-        return problem(refused.status, refused.code, refused.message)
+    engine.access.admit(Right.WRITE, http, key)
     segment = {"apiKey": key, "apiHost": f"{http.url.netloc}/v1", "protocol": http.url.scheme}
     shown = {
         "integrations": {"Segment.io": {**segment, "versionSettings": {"version": "4.4.7"}}},
@@ -267,7 +234,11 @@ def create_collector(settings: Settings, now: Callable[[], datetime]) -> Starlet
         events = EventLog(settings.event_log_url)
         writer = Writer(events.take)
         app.state.engine = SimpleNamespace(
-            access=Access(settings), now=now, writer=writer, turned_away=TurnedAway(settings.rejects)
+            settings=settings,
+            access=Access(settings),
+            now=now,
+            writer=writer,
+            turned_away=TurnedAway(settings.rejects),
         )
         try:
             yield
@@ -275,4 +246,6 @@ def create_collector(settings: Settings, now: Callable[[], datetime]) -> Starlet
             await to_thread.run_sync(writer.close)
             events.close()
 
-    return Starlette(routes=routes(), lifespan=lifespan)
+    app = Starlette(routes=routes(), lifespan=lifespan)
+    app.state.metrics = Metrics()
+    return app

@@ -1,8 +1,11 @@
 """What operations see: requests, latencies, who answered, which champions serve."""
 
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
+import psutil  # type: ignore[import-untyped]
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -13,6 +16,22 @@ from serving.champions import Champions
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 OURS = "nextbest_"
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+GAUGES: tuple[tuple[str, str, Literal["livemax", "livesum"]], ...] = (
+    ("log_tail_events", "Events in the log since it was last brought into the lake.", "livemax"),
+    (
+        "stored_rows_age_seconds",
+        "Since the feature rows were built; newer events come from the log.",
+        "livemax",
+    ),
+    (
+        "worker_start_seconds",
+        "From the start of a worker's process until it can be asked; the slowest.",
+        "livemax",
+    ),
+    ("worker_memory_bytes", "Resident memory of the largest worker.", "livemax"),
+    ("workers", "Workers that answer.", "livesum"),
+)
 
 
 class Metrics:
@@ -47,7 +66,22 @@ class Metrics:
             "nextbest_decisions", "Decisions written to the log, and lost.", ("outcome",),
             registry=self._registry, multiprocess_mode="livesum",
         )  # fmt: skip
+        self.visible = Histogram(
+            "nextbest_event_visible_seconds",
+            "From the receipt of events to the moment that every answer sees them.",
+            buckets=BUCKETS, registry=self._registry,
+        )  # fmt: skip
+        self._gauges = {
+            name: Gauge(f"nextbest_{name}", help_, registry=self._registry, multiprocess_mode=mode)
+            for name, help_, mode in GAUGES
+        }
         self._served: dict[str, str] = {}
+        self._start: float | None = None
+
+    def observe_gauges(self, values: Mapping[str, float]) -> None:
+        """Take over GAUGES by their names."""
+        for name, value in values.items():
+            self._gauges[name].set(value)
 
     def observe_champions(self, champions: Champions) -> None:
         """Take over which versions serve."""
@@ -64,6 +98,16 @@ class Metrics:
         """Take over the counts of the decision sink."""
         self._decisions.labels("written").set(written)
         self._decisions.labels("lost").set(dropped)
+
+    def observe_worker(self) -> dict[str, float]:
+        """Take over how this process started, the first time, and how much memory it holds; return both."""
+        process = psutil.Process()
+        memory = float(process.memory_info().rss)
+        self._start = self._start or time.time() - process.create_time()
+        self.observe_gauges(
+            {"worker_start_seconds": self._start, "worker_memory_bytes": memory, "workers": 1.0}
+        )
+        return {"start_seconds": round(self._start, 2), "memory_mb": round(memory / 2**20, 1)}
 
     def text(self) -> bytes:
         """Return the exposition format."""

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -27,6 +28,7 @@ log = logging.getLogger("nextbest.answers")
 
 MODEL_FAILED = "model_failed"
 LOG_UNAVAILABLE = "decision_log_unavailable"
+AHEAD_MS = 1000.0
 LIMIT_RELAXED = "category_limit_relaxed"
 
 
@@ -73,6 +75,16 @@ class RecommendationLadder:
         items = self._items(ask, picks, None if drawn is None else drawn.propensities)
         facts = {} if drawn is None else {"explored": drawn.facts}
         return self._result(asked, person, decision_id, given, now, items, ask.notes, facts)
+
+    def rank_ahead(self, contact_id: str, now: datetime) -> None:
+        """Let the ranking that a contact's home page needs be kept (Kept), if it is not; decide nothing."""
+        catalogue = self._parts.shelf.catalogue()
+        deadline = Deadline(self._parts.budget, AHEAD_MS)
+        person = self._parts.people.one(contact_id, None, now, deadline)
+        if catalogue is not None and person.has_history:
+            asked = RecommendationsRequest(contact_id=contact_id)
+            with suppress(Skipped):
+                self._rungs.ask("ranked", self._ask(asked, person, catalogue, deadline, now))
 
     def _ask(
         self,
@@ -157,7 +169,7 @@ class RecommendationLadder:
         ranking, page, k = given.ranking, ask.page, ask.asked.k
         room = k if given.role and ask.asked.placement == "product" else k - len(page.picked)
         shift: float | None = None
-        added, step = 0, 2 * k + 10
+        added, step = 0, k + k // 2 + 1
         for start in range(0, len(ranking), step):
             ids = ranking.item_ids[start : start + step]
             for place in ask.gate.keep(ids, ruled_out=given.role is None):

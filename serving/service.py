@@ -10,6 +10,7 @@ from nextbest.settings import Settings
 from serving import demo_shop, intake
 from serving.access import check_binding
 from serving.engine import Engine
+from serving.logs import configure
 from serving.web import create_app
 
 
@@ -17,6 +18,7 @@ def open_engine() -> Engine:
     """Open everything the service stands on, as the environment says."""
     settings = Settings()
     check_binding(settings)
+    configure(settings.log_level)
     engine = Engine(settings, settings.present)
     gc.collect()
     gc.freeze()  # what start-up has made stays: looking through it again would hold up requests

@@ -106,17 +106,15 @@ class Shelf:
         """
         held = self._held
         assert held is not None, "asked before catalogue() gave one"  # noqa: S101
-        own = {
-            item: float(w) * math.log(2) / 90
-            for item, w in zip(view.repeat_items, view.repeat_90d, strict=True)
-        }
+        weights = dict(zip(view.repeat_items, view.repeat_90d, strict=True))
         found = []
         for place, item in enumerate(items):
             row = held.catalogue.index.get(item)
             shop = (
                 0.0 if row is None else float(held.rates[row]) * (lifts[place] if lifts is not None else 1.0)
             )
-            found.append(-math.expm1(-max(own.get(item, 0.0), shop) * days))
+            own = float(weights.get(item, 0.0)) * math.log(2) / 90
+            found.append(-math.expm1(-max(own, shop) * days))
         return found
 
 

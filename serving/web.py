@@ -56,6 +56,8 @@ class Health(BaseModel):
     missing: dict[str, str]
     """Part -> what is wrong with it; answers fall back where it is not the catalogue."""
     champions: dict[str, str | None]
+    worker: dict[str, float]
+    """Of the process that answers: `start_seconds` until it could be asked, resident `memory_mb`."""
 
 
 class Alive(BaseModel):
@@ -187,6 +189,7 @@ def create_app(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         engine = await to_thread.run_sync(open_engine)
         app.state.engine = engine
+        metrics.observe_worker()
         try:
             yield
         finally:
@@ -232,12 +235,29 @@ def route(call: Call, respond: Respond) -> Route:
         except Exception:
             log.exception("%s %s failed", call.method, call.path)
             response = problem(500, "internal_error", "this is a fault of the service; its log says more")
-        metrics: Metrics = state.metrics
+        seconds, metrics = time.perf_counter() - started, state.metrics
         metrics.requests.labels(call.path, response.status_code).inc()
-        metrics.seconds.labels(call.path, http.state.source).observe(time.perf_counter() - started)
+        metrics.seconds.labels(call.path, http.state.source).observe(seconds)
+        if state.engine.settings.log_requests:
+            log.info("%s %s", call.method, call.path, extra=_line(http, response.status_code, seconds))
         return response
 
     return Route(call.path, answer, methods=[call.method])
+
+
+def _line(http: Http, status: int, seconds: float) -> dict[str, Any]:
+    """Return what the log says of a request."""
+    said = {"status": status, "milliseconds": round(seconds * 1000, 2), "source": http.state.source}
+    return said | getattr(http.state, "said", {})
+
+
+def _said(asked: Any, result: BaseModel, contacts: bool) -> dict[str, Any]:
+    """Return what an answer is known by in the log; whom it is about only where that is wanted."""
+    names = ("recommendation_id", "model_version", "fallback")
+    said = {name: value for name in names if (value := getattr(result, name, None)) is not None}
+    if contacts and (contact := getattr(asked, "contact_id", None)) is not None:
+        said["contact_id"] = contact
+    return said
 
 
 def _respond(endpoint: Endpoint) -> Respond:
@@ -251,6 +271,8 @@ def _respond(endpoint: Endpoint) -> Respond:
         else:
             result = endpoint.handle(engine, asked, http, right)
         http.state.source = _count(http.app.state.metrics, call.path, result)
+        if engine.settings.log_requests:
+            http.state.said = _said(asked, result, engine.settings.log_contacts)
         return json_response(result)
 
     return respond
@@ -303,7 +325,8 @@ async def _readyz(http: Http) -> Response:
     engine: Engine = http.app.state.engine
     missing = engine.missing()
     versions = {task: status.version for task, status in engine.champions.status().items()}
-    health = Health(ready="catalogue" not in missing, missing=missing, champions=versions)
+    worker = http.app.state.metrics.observe_worker()
+    health = Health(ready="catalogue" not in missing, missing=missing, champions=versions, worker=worker)
     return json_response(health, 200 if health.ready else 503)
 
 
@@ -312,9 +335,18 @@ def _metrics(metrics: Metrics) -> Callable[[Http], Awaitable[Response]]:
         engine: Engine = http.app.state.engine
         metrics.observe_champions(engine.champions)
         metrics.observe_decisions(engine.decisions.written, engine.decisions.dropped)
+        await to_thread.run_sync(_observe, engine, metrics)
         return Response(await to_thread.run_sync(metrics.text), headers={"content-type": CONTENT_TYPE})
 
     return answer
+
+
+def _observe(engine: Engine, metrics: Metrics) -> None:
+    """Take over what is looked up when somebody asks for it."""
+    try:
+        metrics.observe_gauges(engine.gauges())
+    except Exception as error:  # the other metrics say more than none
+        log.warning("the event log cannot be measured: %s", error)
 
 
 def _nowhere(shown: Mapping[str, Any]) -> Callable[[Http], Awaitable[Response]]:

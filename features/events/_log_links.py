@@ -9,10 +9,10 @@ from features.events._identity import Link
 from features.events._log_tables import LINKS
 from nextbest.columns import ALIAS, ANONYMOUS_ID, CONTACT_ID, TIMESTAMP
 
-_COLUMNS = (LINKS.c.anonymous_id, LINKS.c.contact_id, LINKS.c.timestamp, LINKS.c.alias, LINKS.c.position)
+LINK_COLUMNS = tuple(LINKS.c[name] for name in Link._fields)
 _IDS = 500
 """Ids of each kind in one statement."""
-_TOUCHING = select(*_COLUMNS).where(
+_TOUCHING = select(*LINK_COLUMNS).where(
     or_(
         LINKS.c.anonymous_id.in_(bindparam("anonymous", expanding=True)),
         LINKS.c.contact_id.in_(bindparam("contacts", expanding=True)),
@@ -58,7 +58,7 @@ def touching(
 
 def all_links(connection: Connection, until: int | None = None) -> list[Link]:
     """Return every link up to a position."""
-    query = select(*_COLUMNS).order_by(LINKS.c.position)
+    query = select(*LINK_COLUMNS).order_by(LINKS.c.position)
     if until is not None:
         query = query.where(LINKS.c.position <= until)
     return [Link(*row) for row in connection.execute(query).all()]

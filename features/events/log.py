@@ -13,12 +13,23 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from sqlalchemy import Connection, and_, bindparam, delete, insert, select, union_all, update
+from sqlalchemy import (
+    Connection,
+    and_,
+    bindparam,
+    delete,
+    insert,
+    literal_column,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
 from features.events._identity import Graph, Link, Person, around
 from features.events._log_contacts import merge_contacts
-from features.events._log_engine import checkpoint, engine_of, writing
-from features.events._log_links import add_links, all_links, touching
+from features.events._log_engine import Quick, checkpoint, engine_of, writing
+from features.events._log_links import LINK_COLUMNS, add_links, all_links, touching
 from features.events._log_rows import Row, decision, decision_back, micros, moment, order_key, pieces, rows_of
 from features.events._log_tables import CONTACTS, COUNTERS, DECISIONS, EVENTS, FACTS, LINKS, TIMES
 from features.events._log_upgrade import POSITION, upgrade
@@ -40,14 +51,24 @@ _CHUNK = 50_000
 """Rows a frame of `read`."""
 
 _E = EVENTS.c
+_NOBODYS = (_E.contact_id + literal_column("''")).is_(None)
+"""That nobody is known, said so that SQLite does not go through all such events by their index."""
 _OWN = _E.contact_id.in_(bindparam("contacts", expanding=True))
-_ANONYMOUS = and_(_E.anonymous_id.in_(bindparam("visitors", expanding=True)), _E.contact_id.is_(None))
+_ANONYMOUS = and_(_E.anonymous_id.in_(bindparam("visitors", expanding=True)), _NOBODYS)
 _LATER = _E.position > bindparam("since")
 _TAIL = union_all(select(EVENTS).where(_OWN, _LATER), select(EVENTS).where(_ANONYMOUS, _LATER)).order_by(
     "position"
 )
-_TAIL_OF_CONTACTS = select(EVENTS).where(_OWN, _LATER).order_by(_E.position)
+_TAIL_OF_ONE = select(EVENTS).where(_E.contact_id == bindparam("contact"), _LATER).order_by(_E.position)
+_TAIL_COLUMNS = tuple(column.name for column in _E)
 _POSITION_NOW = select(COUNTERS.c.value).where(COUNTERS.c.name == POSITION)
+_LINKS_OF_ONE = select(_POSITION_NOW.scalar_subquery(), *LINK_COLUMNS).select_from(
+    select(literal_column("1"))
+    .subquery()
+    .outerjoin(
+        LINKS, or_(LINKS.c.anonymous_id == bindparam("contact"), LINKS.c.contact_id == bindparam("contact"))
+    )
+)
 
 
 class EventLog:
@@ -56,6 +77,9 @@ class EventLog:
     def __init__(self, url: str) -> None:
         self.url = url
         self._engine = engine_of(url)
+        self._tail_of_one, self._links_of_one = (
+            Quick(self._engine, asked) for asked in (_TAIL_OF_ONE, _LINKS_OF_ONE)
+        )
         with self._writing() as connection:
             upgrade(connection)
 
@@ -102,12 +126,12 @@ class EventLog:
         two kinds of id never match each other: an anonymous id is chosen by the sender, and must not open a
         contact's history. `people` says which ids are the same person.
         """
+        if len(contact_ids) == 1 and not anonymous_ids:
+            rows = self._tail_of_one(contact=contact_ids[0], since=since)
+            return [_out(dict(zip(_TAIL_COLUMNS, row, strict=True))) for row in rows]
         values = {"contacts": list(contact_ids), "visitors": list(anonymous_ids), "since": since}
-        query = _TAIL if anonymous_ids else _TAIL_OF_CONTACTS
-        if not anonymous_ids:
-            del values["visitors"]
         with self._engine.connect() as connection:
-            return [_out(dict(row)) for row in connection.execute(query, values).mappings()]
+            return [_out(dict(row)) for row in connection.execute(_TAIL, values).mappings()]
 
     def read(self, since: int = 0, until: int | None = None) -> Iterator[pd.DataFrame]:
         """Yield the events with since < position <= until as canonical frames, in order."""
@@ -149,6 +173,15 @@ class EventLog:
             self.log_id(),
             self.position(),
         )
+
+    def check(self) -> None:
+        """Raise what the database raises where the log can be neither read nor written; changes nothing."""
+        with (
+            self._engine.connect().execution_options(writing=True) as connection,
+            connection.begin() as tried,
+        ):
+            connection.execute(insert(FACTS), {"name": f"probe {uuid.uuid4().hex}", "value": ""})
+            tried.rollback()
 
     def log_id(self) -> str:
         """Return what tells this log from another that may take its place."""
@@ -197,6 +230,10 @@ class EventLog:
         self, contact_ids: Sequence[str], anonymous_ids: Sequence[str] = ()
     ) -> tuple[int, list[Link]]:
         """Return the position, and the links that decide who contacts are and whose anonymous ids are."""
+        if len(contact_ids) == 1 and not anonymous_ids:
+            rows = self._links_of_one(contact=contact_ids[0])
+            if rows[0][1] is None:  # as for most: no link speaks of the contact
+                return int(rows[0][0]), []
         with self._engine.connect() as connection:
             position = int(connection.scalar(_POSITION_NOW) or 0)
             return position, around(contact_ids, lambda a, c: touching(connection, a, c), anonymous_ids)

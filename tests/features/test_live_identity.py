@@ -46,6 +46,9 @@ class FakeStore:
     def online(self, service: str, contact_ids: Sequence[str]) -> list[dict[str, Any] | None]:
         return [self._row(self.rows[c]) if c in self.rows else None for c in contact_ids]
 
+    def stamp(self) -> None:
+        return None
+
     def _row(self, state: ContactState) -> dict[str, Any]:
         more = {AS_OF: state.as_of, LISTS_AS_OF: state.lists_as_of, LISTS_AT: state.lists_at}
         return {**state.counters, **state.times, **state.arrays, **more}
@@ -73,7 +76,7 @@ class World:
                 self.log.write_identities([link])
 
     def build(self, halves: int) -> None:
-        """Put rows online, counters and then arrays, and take away the merged; killed after so many halves."""
+        """Put rows online, counters, then arrays, and take away the merged; killed after so many halves."""
         position = self.log.position()
         graph = Graph(self.log.links(until=position))
         self.built = self.imported

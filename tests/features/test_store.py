@@ -2,6 +2,8 @@
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -38,6 +40,8 @@ from nextbest.columns import (
 )
 from nextbest.errors import BadInput, NotReady
 from nextbest.settings import Settings
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -228,10 +232,10 @@ def test_a_store_that_fails_says_so(shop: Settings, monkeypatch: pytest.MonkeyPa
     store = Store(shop)
     store.online("contact_card", ["annelise"])
 
-    def fail(**_: Any) -> None:
+    def fail(*_: Any) -> None:
         raise OSError("disk I/O error")
 
-    monkeypatch.setattr(store._feast, "get_online_features", fail)
+    monkeypatch.setattr(store._provider, "online_read", fail)
     with pytest.raises(StoreUnavailable, match="disk I/O error"):
         store.online("contact_card", ["annelise"])
 
@@ -268,6 +272,43 @@ def test_an_acknowledged_event_is_in_the_next_answer(fresh: Any, event: Any, now
     for view, category in ((new, "food/dairy"), (visitor, "home/bath")):
         assert (view.step_names, view.step_categories) == (["product_viewed"], [category])
     assert bob.step_names == ["page_viewed"]
+
+
+def test_what_another_process_does_is_in_the_next_answer(fresh: Any, now: datetime) -> None:
+    """Whatever a worker keeps in memory, another may append, build or erase meanwhile."""
+    settings, _ = fresh
+    live, moment = LiveContacts.open(settings), now.timestamp()
+
+    def elsewhere(code: str) -> None:
+        start = f"""if True:
+            from datetime import datetime
+            import pandas as pd
+            from nextbest.settings import Settings
+            from features.build import build
+            from features.erase import erase
+            from features.events.lake import Lake
+            from features.events.log import EventLog
+            from features.store import Store
+            settings, now = Settings(home={str(settings.home)!r}), datetime.fromisoformat({now.isoformat()!r})
+            log = EventLog(settings.event_log_url)
+            """
+        subprocess.run([sys.executable, "-c", start + code], check=True, cwd=ROOT)
+
+    def orders(contact: str) -> float:
+        for _ in range(2):  # the second time from memory
+            (view,) = live.get([contact], moment)
+        return view.features.get("orders_total", 0.0)
+
+    assert (orders("annelise"), orders("bob"), orders("nobody")) == (3, 2, 0)
+    elsewhere(
+        "log.append([dict(event_id=i, event='order_completed', timestamp=now, received_at=now, contact_id=c, "
+        "item_id='milk', order_id=i) for i, c in [('n1', 'annelise'), ('n2', 'nobody')]])"
+    )
+    assert (orders("annelise"), orders("bob"), orders("nobody")) == (4, 2, 1)
+    elsewhere("Lake(settings.lake).erase(['bob']); build(settings, now); Store(settings).erase(['annelise'])")
+    (annelise, nobody) = live.get(["annelise", "nobody"], moment)
+    assert (annelise.known, nobody.known) == (False, True)  # of the former only the log's event is left
+    assert (orders("annelise"), orders("bob"), orders("nobody")) == (1, 0, 1)
 
 
 def test_a_build_between_changes_no_answer(fresh: Any, event: Any, now: datetime) -> None:

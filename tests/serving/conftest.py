@@ -240,7 +240,8 @@ class FakeEngine(SimpleNamespace):
         erased: list[str] = []
         status = {"churn": Status("nextbest-churn/1", "nextbest-churn/2", "it is broken")}
         super().__init__(
-            access=Access(shop.settings), now=lambda: shop.now, erased=erased, closed=False,
+            access=Access(shop.settings), settings=shop.settings,
+            gauges=lambda: {"log_tail_events": 7.0}, now=lambda: shop.now, erased=erased, closed=False,
             answers=Answers(shop.parts(), Rules(rules=())), gone={"registry": "gone"},
             champions=SimpleNamespace(status=lambda: status), decisions=SimpleNamespace(written=3, dropped=1),
             erase=lambda contact: not erased.append(contact),

@@ -91,6 +91,7 @@ def test_every_route_takes_what_is_its(client: Any, log: EventLog) -> None:
         ({"body": {"writeKey": "nonsense"}}, 401),
         ({"body": {"writeKey": ["wr1te"]}}, 401),
         ({"headers": {"authorization": "Basic ????"}}, 401),
+        ({"params": {"writeKey": SECRET}}, 401),
     ],
 )
 def test_the_key_may_come_in_many_ways(client: Any, log: EventLog, sent: Any, status: int) -> None:
@@ -162,6 +163,19 @@ def test_sent_again_nothing_doubles(client: Any, log: EventLog) -> None:
             client.post("/v1/batch", json={"batch": [order, track(2)]}, headers=BASIC).json()["stored"] == 2
         )
     assert [event["event_id"] for event in log.tail(["u"], 0)] == ["m1:1", "m1:2", "m2"]
+
+
+@pytest.mark.parametrize(("key", "merged"), [(WRITE, False), (SECRET, True)])
+def test_contacts_become_one_with_the_secret_key_only_where_that_is_wanted(
+    settings: Settings, client_of: Any, log: EventLog, key: str, merged: bool
+) -> None:
+    strict = settings.model_copy(update={"alias_key": "secret"})
+    with client_of(create_collector(strict, lambda: NOW)) as client:
+        said = {"userId": "ann", "previousId": "bob"}
+        sent = {"authorization": f"Bearer {key}"}
+        assert client.post("/v1/alias", json=said, headers=sent).status_code == 200
+    (person,) = log.people(["ann"])
+    assert ("bob" in person.members, "bob" in person.visitors) == (merged, True)
 
 
 def test_a_full_queue_says_when_to_come_back(client: Any, settings: Settings) -> None:

@@ -4,12 +4,14 @@ import base64
 import hashlib
 import hmac
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import jsonschema
 import pytest
 
+from serving.logs import configure
 from serving.web import create_app
 
 SECRET, WRITE = "s3cret", "wr1te"
@@ -201,8 +203,45 @@ def test_metrics_count_requests_answers_and_champions(client: Any) -> None:
         'nextbest_champion{task="churn",version="nextbest-churn/1"} 1.0',
         'nextbest_champion_fault{task="churn"} 1.0',
         'nextbest_decisions{outcome="lost"} 1.0',
+        'nextbest_refused_total{code="invalid_request",route="/v1/recommendations"} 1.0',
+        "nextbest_log_tail_events 7.0",
+        "nextbest_workers 1.0",
+        "nextbest_worker_memory_bytes ",
+        "nextbest_event_visible_seconds_count 0.0",
     ):
         assert line in text
+
+
+@pytest.fixture
+def logging_json(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
+    ours, others = logging.getLogger("nextbest"), logging.getLogger().handlers
+    before = (ours.level, ours.propagate, ours.handlers, [handler.formatter for handler in others])
+    configure("info")
+    yield
+    ours.level, ours.propagate, ours.handlers, formatters = before
+    for handler, formatter in zip(others, formatters, strict=True):
+        handler.setFormatter(formatter)
+
+
+@pytest.mark.usefixtures("logging_json")
+@pytest.mark.parametrize("contacts", [False, True])
+def test_a_request_is_a_line_with_the_answers_id_and_no_contact_unless_wanted(
+    client: Any, engine: Any, capsys: pytest.CaptureFixture[str], contacts: bool
+) -> None:
+    engine.settings = engine.settings.model_copy(update={"log_requests": True, "log_contacts": contacts})
+    answer = client.post("/v1/recommendations", json={"contact_id": "c1"}).json()
+    engine.answers = None
+    client.post("/v1/recommendations", json={"contact_id": "c1"})
+    given, failed, refused = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert given["recommendation_id"] == answer["recommendation_id"]
+    assert (given["message"], given["status"], given["source"]) == (
+        "POST /v1/recommendations",
+        200,
+        "frequency",
+    )
+    assert given.get("contact_id") == ("c1" if contacts else None)
+    assert "AttributeError" in failed["exception"]
+    assert (refused["status"], refused["level"]) == (500, "info")
 
 
 @pytest.fixture
