@@ -1,12 +1,12 @@
 """What comes next after what was bought: a small causal transformer over purchases (models._sasrec)."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,17 +14,13 @@ import pandas as pd
 from safetensors.numpy import load_file, save_file
 
 from models._cold import cold_embeddings
+from models._sasrec_numpy import Floats32, Weights, state_of
 from models._shelf import shelf_of
 from models.base import Ranking, Reason, Shopper
 from models.catalogue import Catalogue
 from nextbest.errors import BadInput, NotReady
 from nextbest.progress import Progress, silent
 
-if TYPE_CHECKING:
-    from models._histories import Histories
-
-Floats32 = npt.NDArray[np.float32]
-Weights = Mapping[str, Floats32]
 MOST_CHECKED = 0.3
 """Share of the contacts with two orders or more that may be kept for early stopping."""
 NEW_DAYS = 30.0
@@ -153,7 +149,7 @@ class SequenceModel:
 
         config = config or SequenceConfig()
         item_ids = vocabulary(data, config)
-        lines = _numbered(data, item_ids)
+        lines = _histories.Histories.of(data, item_ids)
         config = config.sized(len(item_ids), len(lines.item))
         histories, check = _histories.split_last(lines, config.length, config.checked, MOST_CHECKED, seed)
         if len(item_ids) < 2 or not histories.learnable():
@@ -174,11 +170,11 @@ class SequenceModel:
         checkpoint: Path | None = None,
     ) -> Self:
         """Learn anew from other purchases, for as many epochs as were best, keeping none of them back."""
-        from models import _fitting
+        from models import _fitting, _histories
 
         item_ids = vocabulary(data, self.config)
         config = replace(self.config, epochs=self.epochs)
-        lines = _numbered(data, item_ids)
+        lines = _histories.Histories.of(data, item_ids)
         found = _fitting.fit(lines, None, len(item_ids), config, seed, progress, checkpoint)
         return type(self)(self.config, item_ids, found.weights, self.epochs, self.curve)
 
@@ -225,45 +221,11 @@ class SequenceModel:
         numbers = list(islice(known, self.config.length))[::-1]
         if not numbers:
             return None
-        state = self._state(np.array(numbers))
+        state = state_of(self.weights, self.config, np.array(numbers))
         # not `@`: BLAS would wake its threads, and waiting for busy cores costs a hundred times the product
         logits = np.einsum("ic,c->i", self.weights["items.weight"], state)
         logits -= logits.max()
         return np.asarray(logits - np.log(np.exp(logits).sum()), dtype=np.float32)
-
-    def _state(self, numbers: npt.NDArray[np.int64]) -> Floats32:
-        """The net of models._sasrec at its last position, shape (C,)."""
-        w = self.weights
-        x = w["items.weight"][numbers] + w["positions.weight"][: len(numbers)]  # (T, C)
-        for block in range(self.config.blocks):
-            x = self._block(x, f"blocks.{block}.", only_last=block == self.config.blocks - 1)
-        return _norm(x[-1:], w["norm.weight"], w["norm.bias"])[0]
-
-    def _block(self, x: Floats32, at: str, only_last: bool) -> Floats32:
-        w, heads = self.weights, self.config.heads
-        width = x.shape[1]
-        normed = _norm(x, w[at + "norm_attention.weight"], w[at + "norm_attention.bias"])
-        asking = normed[-1:] if only_last else normed
-
-        def part(rows: Floats32, number: int) -> Floats32:
-            """Query, key or value, (heads, T, C / heads); one by one they stay below what BLAS splits up."""
-            span = slice(number * width, (number + 1) * width)
-            made = rows @ w[at + "attention.weight"][span].T + w[at + "attention.bias"][span]
-            return made.reshape(len(rows), heads, width // heads).transpose(1, 0, 2)
-
-        q, k, v = part(asking, 0), part(normed, 1), part(normed, 2)
-        logits = q @ k.transpose(0, 2, 1) / np.float32(np.sqrt(width // heads))  # (heads, Q, T)
-        if only_last:
-            x = x[-1:]
-        else:
-            logits = np.where(np.tri(len(x), dtype=np.bool_), logits, np.float32(-np.inf))
-        attention = np.exp(logits - logits.max(-1, keepdims=True))
-        attention /= attention.sum(-1, keepdims=True)
-        y = (attention @ v).transpose(1, 0, 2).reshape(len(x), width)
-        x = x + y @ w[at + "project.weight"].T + w[at + "project.bias"]
-        normed = _norm(x, w[at + "norm_feed.weight"], w[at + "norm_feed.bias"])
-        hidden = np.maximum(normed @ w[at + "widen.weight"].T + w[at + "widen.bias"], 0)
-        return x + hidden @ w[at + "narrow.weight"].T + w[at + "narrow.bias"]
 
     def recommend(
         self, shopper: Shopper, catalogue: Catalogue, k: int, context: Sequence[str] = ()
@@ -329,22 +291,3 @@ def top(scores: npt.NDArray[np.floating[Any]], k: int) -> npt.NDArray[np.int64]:
     """Return the positions of the k highest scores, highest first, equal ones in order of position."""
     found = np.sort(np.argpartition(-scores, k)[:k]) if k < len(scores) else np.arange(len(scores))
     return found[np.argsort(-scores[found], kind="stable")].astype(np.int64)
-
-
-def _numbered(data: pd.DataFrame, item_ids: Sequence[str]) -> "Histories":
-    from models._histories import Histories
-
-    lines = data.assign(
-        item=pd.Categorical(data["item_id"], categories=list(item_ids)).codes.astype(np.int64)
-    )
-    lines = lines[(lines["item"] >= 0) & lines["contact_id"].notna()]
-    lines = lines.sort_values(["contact_id", "time", "order_id", "item"])
-    contact = pd.factorize(lines["contact_id"])[0].astype(np.int64)
-    order = pd.factorize(lines["order_id"])[0]
-    first = (np.diff(order, prepend=-1) != 0) | (np.diff(contact, prepend=-1) != 0)
-    return Histories(contact, np.cumsum(first), lines["item"].to_numpy(np.int64))
-
-
-def _norm(x: Floats32, weight: Floats32, bias: Floats32) -> Floats32:
-    centred = x - x.mean(-1, keepdims=True)
-    return centred / np.sqrt((centred * centred).mean(-1, keepdims=True) + np.float32(1e-5)) * weight + bias
