@@ -1,10 +1,9 @@
 """What comes next after what was bought: a small causal transformer over purchases (models._sasrec)."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from safetensors.numpy import load_file, save_file
 
-from models._cold import cold_embeddings
+from models._cold import Floats, Newcomers
 from models._sasrec_numpy import Floats32, Weights, state_of
 from models._shelf import shelf_of
 from models.base import Ranking, Reason, Shopper
@@ -119,6 +118,7 @@ class SequenceModel:
         weights: Weights,
         epochs: int,
         curve: Sequence[float] = (),
+        newcomers: Newcomers | None = None,
     ) -> None:
         self.config = config
         self.item_ids = np.asarray(item_ids, dtype=object)
@@ -129,6 +129,9 @@ class SequenceModel:
         """Epochs the weights have learned."""
         self.curve = tuple(curve)
         """NDCG@20 of early stopping's orders after each epoch, of the fit that chose `epochs`."""
+        self.learned = len(self.weights["items.weight"])
+        """Items the net knows, the first of `item_ids`; those after them are the newcomers."""
+        self.newcomers = newcomers
         self.number = {str(item): number for number, item in enumerate(self.item_ids)}
 
     @classmethod
@@ -181,22 +184,20 @@ class SequenceModel:
     def extended(self, catalogue: Catalogue, most: int = MOST_COLD) -> "SequenceModel":
         """Return the same with up to `most` items of the catalogue that it has not learned: the newest.
 
-        They are described by what the learned items of their category, brand and price are described by
+        They are as likely as the contact's own purchases say of items of their category, brand and price
         (models._cold), so that a product can be recommended before anybody bought it.
         """
         rows = shelf_of(catalogue).rows_of(self.item_ids.tolist())
         cold = newest(catalogue, rows[rows >= 0], most)
-        if not len(cold) or not (rows >= 0).any():
+        if not len(cold) or self.newcomers is not None or not (rows >= 0).any():
             return self
-        table = self.weights["items.weight"]
-        made = cold_embeddings(catalogue, rows[rows >= 0], table[rows >= 0], cold)
-        weights = {**self.weights, "items.weight": np.concatenate([table, made])}
         names = [*self.item_ids, *catalogue.item_ids[cold]]
-        return type(self)(self.config, names, weights, self.epochs, self.curve)
+        newcomers = Newcomers(catalogue, rows, cold)
+        return type(self)(self.config, names, self.weights, self.epochs, self.curve, newcomers)
 
     def similar(self, item_ids: Sequence[str], k: int) -> list[tuple[str, float]]:
         """Return the k items described most like those given (known ones), with the cosine; best first."""
-        numbers = [self.number[item] for item in item_ids if item in self.number]
+        numbers = self._numbers(item_ids)
         if not numbers:
             return []
         asked = self._directions[numbers].mean(axis=0)
@@ -211,21 +212,35 @@ class SequenceModel:
         table = self.weights["items.weight"]
         return np.asarray(table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12))
 
-    def scores(self, items: Sequence[str]) -> Floats32 | None:
+    def scores(self, items: Sequence[str], often: Mapping[str, float] | None = None) -> Floats32 | None:
         """Return the log-probability of every item of the vocabulary after `items` (oldest first).
 
+        `often` says how many times each was bought, which newcomers go by; missing: once each of `items`.
         None where none of them is known.
         """
-        number = self.number
-        known = (number[item] for item in reversed(items) if item in number)
-        numbers = list(islice(known, self.config.length))[::-1]
+        numbers = self._numbers(items)
         if not numbers:
             return None
-        state = state_of(self.weights, self.config, np.array(numbers))
+        state = state_of(self.weights, self.config, np.array(numbers[-self.config.length :]))
         # not `@`: BLAS would wake its threads, and waiting for busy cores costs a hundred times the product
         logits = np.einsum("ic,c->i", self.weights["items.weight"], state)
         logits -= logits.max()
-        return np.asarray(logits - np.log(np.exp(logits).sum()), dtype=np.float32)
+        found = logits - np.log(np.exp(logits).sum())
+        if self.newcomers is not None:
+            shares = self._shares(self.newcomers, often or dict.fromkeys(items, 1.0))
+            found = np.concatenate([found, np.log(shares)]) - np.log1p(shares.sum())
+        return np.asarray(found, dtype=np.float32)
+
+    def _shares(self, newcomers: Newcomers, often: Mapping[str, float]) -> Floats:
+        known = {
+            item: times for item, times in often.items() if self.number.get(item, self.learned) < self.learned
+        }
+        bought = np.array([self.number[item] for item in known], dtype=np.int64)
+        return newcomers.shares(bought, np.array(list(known.values()), dtype=np.float64))
+
+    def _numbers(self, items: Sequence[str]) -> list[int]:
+        known = (self.number.get(item, self.learned) for item in items)
+        return [number for number in known if number < self.learned]
 
     def recommend(
         self, shopper: Shopper, catalogue: Catalogue, k: int, context: Sequence[str] = ()
@@ -235,7 +250,7 @@ class SequenceModel:
         Empty where neither holds an item that is known.
         """
         past = [*reversed(shopper.recent_items), *context]
-        scores = self.scores(past)
+        scores = self.scores(past, often(shopper))
         if scores is None:
             return Ranking([], np.empty(0), [], self.kind)
         best = top(scores, 2 * k)
@@ -271,6 +286,11 @@ def vocabulary(data: pd.DataFrame, config: SequenceConfig) -> list[str]:
     counts = data["item_id"].value_counts()
     counts = counts[counts >= config.min_count].sort_index().sort_values(ascending=False, kind="stable")
     return sorted(str(item) for item in counts.index[: config.max_items])
+
+
+def often(shopper: Shopper) -> dict[str, float]:
+    """Return how many times each item of the personal list was bought."""
+    return dict(zip(shopper.repeat_items, shopper.repeat_count.tolist(), strict=True))
 
 
 def newest(catalogue: Catalogue, known: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
