@@ -61,7 +61,7 @@ class RecommendationLadder:
         person = self._parts.people.one(asked.contact_id, asked.anonymous_id, now, deadline)
         catalogue = self._parts.shelf.catalogue()
         if catalogue is None:
-            return self._result(asked, person, decision_id, ("none", None, "no_catalogue"), now, [], [])
+            return self._result(asked, person, decision_id, ("none", None, "no_catalogue"), now, [], [], [])
         ask = self._ask(asked, person, catalogue, deadline, now)
         given = self._climb(ask)
         if not ask.page.full and ask.page.relax():
@@ -72,7 +72,8 @@ class RecommendationLadder:
             picks = drawn.picks
         items = self._items(ask, picks, None if drawn is None else drawn.propensities)
         facts = {} if drawn is None else {"explored": drawn.facts}
-        return self._result(asked, person, decision_id, given, now, items, ask.notes, facts)
+        sources = [pick.given.ranking.source for pick in picks]
+        return self._result(asked, person, decision_id, given, now, items, sources, ask.notes, facts)
 
     def _ask(
         self,
@@ -213,6 +214,7 @@ class RecommendationLadder:
         given: tuple[str, str | None, str | None],
         now: datetime,
         items: list[RecommendedItem],
+        sources: Sequence[str],
         notes: list[str],
         facts: Mapping[str, Any] | None = None,
     ) -> Recommendations:
@@ -220,8 +222,9 @@ class RecommendationLadder:
         self._parts.record(
             decision_id=decision_id, timestamp=now, kind="recommendations",
             contact_id=asked.contact_id, anonymous_id=asked.anonymous_id, placement=asked.placement,
-            campaign_id=None, shown=[[item.item_id, item.propensity] for item in items],
-            source=source, model_version=version, fallback=fallback, **(facts or {}),
+            campaign_id=None, source=source, model_version=version, fallback=fallback, explore=asked.explore,
+            shown=[[i.item_id, i.propensity, s] for i, s in zip(items, sources, strict=True)],
+            **(facts or {}),
         )  # fmt: skip
         return Recommendations(
             recommendation_id=decision_id,
