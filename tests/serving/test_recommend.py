@@ -193,8 +193,8 @@ def test_every_answer_is_written_down_with_its_propensity(shop: Any) -> None:
         {
             "decision_id": answer.recommendation_id, "timestamp": shop.now, "kind": "recommendations",
             "contact_id": "c1", "anonymous_id": None, "placement": "email", "campaign_id": None,
-            "shown": [[item, 1.0] for item in ids(answer)], "source": answer.source,
-            "model_version": answer.model_version, "fallback": answer.fallback,
+            "shown": [[item, 1.0, "frequency"] for item in ids(answer)], "source": answer.source,
+            "model_version": answer.model_version, "fallback": answer.fallback, "explore": False,
         }
     ]  # fmt: skip
 
