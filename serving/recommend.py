@@ -37,7 +37,7 @@ class RecommendationLadder:
         "home": ("ranked", "basket", "personal", "viewed", "trending", "popular"),
         "email": ("ranked", "basket", "personal", "viewed", "trending", "popular"),
         "product": ("complements", "alternatives", "ranked", "personal", "trending", "popular"),
-        "cart": ("complements", "ranked", "personal", "trending", "popular"),
+        "cart": ("complements", "ranked", "personal", "sold", "trending", "popular"),
         "buy_again": ("due_ranked", "due_personal"),
         "trending": ("rising", "popular"),
     }
@@ -62,6 +62,8 @@ class RecommendationLadder:
         catalogue = self._parts.shelf.catalogue()
         if catalogue is None:
             return self._result(asked, person, decision_id, ("none", None, "no_catalogue"), now, [], [], [])
+        if asked.placement == "cart" and not asked.item_ids:
+            asked = asked.model_copy(update={"item_ids": person.view.cart})
         ask = self._ask(asked, person, catalogue, deadline, now)
         given = self._climb(ask)
         if not ask.page.full and ask.page.relax():
@@ -72,7 +74,7 @@ class RecommendationLadder:
             picks = drawn.picks
         items = self._items(ask, picks, None if drawn is None else drawn.propensities)
         facts = {} if drawn is None else {"explored": drawn.facts}
-        sources = [pick.given.ranking.source for pick in picks]
+        sources = [pick.source for pick in picks]
         return self._result(asked, person, decision_id, given, now, items, sources, ask.notes, facts)
 
     def _ask(
@@ -89,9 +91,10 @@ class RecommendationLadder:
             settings = self._parts.settings
             days = settings.email_no_repeat_days if asked.no_repeat_days is None else asked.no_repeat_days
             shown = self._mailed(asked, deadline, days, now, notes)
+        own = () if asked.placement == "cart" else person.view.cart
         alike = leaves(catalogue, asked.item_ids) if asked.placement in ("cart", "product") else frozenset()
         terms = Terms(
-            exclude=(*asked.exclude_ids, *shown), cart=asked.item_ids, placement=asked.placement,
+            exclude=(*asked.exclude_ids, *shown, *own), cart=asked.item_ids, placement=asked.placement,
             category=asked.category, not_of=alike if asked.placement == "cart" else (), resting_days=days,
         )  # fmt: skip
         return Ask(
@@ -161,7 +164,7 @@ class RecommendationLadder:
         added, step = 0, 2 * k + 10
         for start in range(0, len(ranking), step):
             ids = ranking.item_ids[start : start + step]
-            for place in ask.gate.keep(ids, ruled_out=given.role is None):
+            for place in ask.gate.keep(ids):
                 if ids[place] in page.taken:
                     continue
                 score = float(ranking.scores[start + place])
