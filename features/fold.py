@@ -168,12 +168,17 @@ def _newest(
 
 
 def _carts(arrays: Mapping[str, Any], touched: Iterable[tuple[float, str, str]]) -> dict[str, Any]:
-    rows = _rows(arrays, CART_COLUMNS)
+    rows = rows_by_name(arrays, CART_COLUMNS)
     place = {name: i for i, name in enumerate(CART_COLUMNS[1:])}
     for seconds, item, name in touched:
         row = rows.setdefault(item, [nan, nan])
-        row[place[name]] = _most(row[place[name]], seconds)
-    return _columns(rows, CART_COLUMNS, lambda item: (-_most(*rows[item]), item), CART)
+        row[place[name]] = most(row[place[name]], seconds)
+    return newest_carts(rows)
+
+
+def newest_carts(rows: Mapping[str, list[float]]) -> dict[str, Any]:
+    """Return the block of a cart's items by name: those touched last."""
+    return cut(rows, CART_COLUMNS, lambda item: (-most(*rows[item]), item), CART)
 
 
 def _repeat(arrays: Mapping[str, Any], bought: Iterable[tuple[float, str]], latest: float) -> dict[str, Any]:

@@ -21,8 +21,7 @@ FRESH_DAYS = 7.0
 """Days in which a view speaks for somebody who has bought before; an order ends it."""
 MOST = 12
 """Items seen last that are looked at."""
-RANKED_TO_MOMENT = 2.0, 1.0
-RULES_TO_LIKES = 1.5, 1.0
+RANKED_TO_MOMENT = RULES_TO_LIKES = 1.5, 1.0
 """Weights of the fusions, as measured (benchmarks/visitors.py, docs/decisions.md)."""
 
 

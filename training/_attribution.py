@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pandas as pd
 import pyarrow.parquet as pq
 
-from features._known import links
+from features._known import link_rows, merge_rows
 from features.events import _duck
+from features.events._identity import Graph
 from features.events._log_tables import DECISION_SCHEMA
 from features.events._types import SCHEMAS, to_arrow
 from features.events.lake import Lake
@@ -53,13 +53,18 @@ _EVENTS = """
 CREATE TABLE happened AS
 SELECT
     event_id, event, timestamp AS moment, item_id, quantity, price,
-    coalesce(contact_id, linked_id, 'visitor ' || anonymous_id) AS person,
+    coalesce(
+        merged_id, contact_id, if(timestamp <= coalesce(linked_until, timestamp), linked_id, NULL),
+        'visitor ' || anonymous_id
+    ) AS person,
     coalesce(properties->>'recommendation_id', properties->>'decision_id') AS decision_id,
     try_cast(properties->>'position' AS INTEGER) AS position
 FROM (
     WITH lake AS ({lake}), log AS ({log})
     SELECT * FROM lake UNION ALL SELECT * FROM log ANTI JOIN lake USING (event_id)
-) LEFT JOIN {links} USING (anonymous_id)
+)
+LEFT JOIN {links} USING (anonymous_id)
+LEFT JOIN {merges} ON contact_id = earlier_id
 WHERE timestamp <= $now
 """
 _WANTED = "event IN (SELECT unnest($events)) AND timestamp >= $since"
@@ -166,8 +171,9 @@ def joined(settings: Settings, span: Span) -> Iterator[duckdb.DuckDBPyConnection
         with closing(EventLog(settings.event_log_url)) as log:
             _write_decisions(log, folder / "decisions.parquet", span)
             _write_tail(log, lake, folder / "log.parquet")
-            links_of = pd.concat([lake.identities(), log.identities()])
-        pq.write_table(links(links_of), folder / "links.parquet")
+            graph = Graph(log.links())
+        pq.write_table(link_rows(graph), folder / "links.parquet")
+        pq.write_table(merge_rows(graph), folder / "merges.parquet")
         _join(connection, folder, lake, span)
         yield connection
 
@@ -203,6 +209,7 @@ def _join(connection: duckdb.DuckDBPyConnection, folder: Path, lake: Lake, span:
         _EVENTS.format(
             lake=f"FROM ({stored}) WHERE {_WANTED}", log=f"FROM ({tail}) WHERE {_WANTED}",
             links=_duck.parquet([folder / "links.parquet"]),
+            merges=_duck.parquet([folder / "merges.parquet"]),
         ),
         now=span.now, since=since, events=[*VIEW_EVENTS, *CLICK_EVENTS, *ORDERS],
     )  # fmt: skip
