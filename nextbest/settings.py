@@ -97,6 +97,8 @@ class Settings(BaseSettings):
     rules: Path | None = None
     """YAML of the rule score; None: the rules that come with the package."""
 
+    decisions_days: int = Field(400, ge=1)
+    """Days after which a build forgets an answer given."""
     purchase_horizon_days: int = Field(30, ge=1)
     """"Buys within" of every recommendation's probability."""
     email_no_repeat_days: int = Field(14, ge=0, le=365)
