@@ -28,8 +28,15 @@ demo: $(STAMP)
 serve: $(STAMP)
 	@$(BIN)/nextbest serve
 
-test: $(STAMP)
-	$(BIN)/python -m pytest
+# The real browser and server SDKs the tests speak to the service with; where npm is missing those tests are skipped.
+CLIENTS := tests/clients/node_modules/.package-lock.json
+$(CLIENTS): tests/clients/package-lock.json
+	@if command -v npm >/dev/null; then npm ci --silent --no-audit --no-fund --ignore-scripts --prefix tests/clients; \
+	 else echo "no npm: tests with the clients' packages are skipped (apt-get install npm)"; fi
+	@command -v chromium >/dev/null || echo "no chromium: browser tests are skipped (apt-get install chromium)"
+
+test: $(STAMP) $(CLIENTS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -1,7 +1,8 @@
 """What each choice of the sequence model brings: `python -m benchmarks.ablation --data FILE [--json OUT]`.
 
-Every variant changes one thing and learns `--epochs` epochs on training; NDCG@10 and recall@10 of the item
-after are measured on validation, the user's own items left out. `--only NAME` runs some of them.
+Every variant changes one thing and learns on training until the next items of 5,000 users are foretold no
+better (or `--epochs` at most: then what learns fastest looks best). NDCG@10 and recall@10 of the next item
+are those of the other users, their own items left out. `--only NAME` runs some variants.
 """
 
 import math
@@ -10,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,10 +22,11 @@ from benchmarks.next_item import configured, lines
 from models._fitting import Learner
 from models._histories import Check, Histories, split_last
 from models._sasrec import START, Block, Net
-from models.sequence import SequenceConfig, _numbered, vocabulary
+from models.sequence import SequenceConfig, vocabulary
 from nextbest import _screen as screen
+from nextbest.progress import Progress
 
-COLUMNS = ("ndcg@10", "recall@10", "better_by", "seconds")
+COLUMNS = ("ndcg@10", "recall@10", "better_by", "epochs", "seconds")
 
 
 class NoPositions(Net):
@@ -36,16 +39,33 @@ class NoPositions(Net):
         return super().forward(items)
 
 
-class FromTheEnd(Net):
-    """Positions are counted from the latest purchase of the window backwards."""
+class Distances(Net):
+    """What is attended to depends on how many purchases ago it was, not on its place from the beginning."""
+
+    def __init__(self, items: int, config: SequenceConfig) -> None:
+        super().__init__(items, config)
+        self.blocks = nn.ModuleList([_DistanceBlock(config) for _ in range(config.blocks)])
 
     def forward(self, items: Tensor) -> Tensor:
         """(B, T) -> (B, T, C)."""
-        x = self.dropout(self.items(items) + self.positions.weight[: items.shape[1]].flip(0))
+        x = self.dropout(self.items(items))
         for block in self.blocks:
             x = block(x)
         out: Tensor = self.norm(x)
         return out
+
+
+class _DistanceBlock(Block):
+    def __init__(self, config: SequenceConfig) -> None:
+        super().__init__(config)
+        self.ago = nn.Parameter(torch.zeros(config.heads, config.length))
+
+    def weighed(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention with a learned number for each distance."""
+        place = torch.arange(q.shape[2])
+        ago = place[:, None] - place[None, :]
+        bias = self.ago[:, ago.clamp(min=0)].masked_fill(ago < 0, float("-inf"))
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
 
 class PostNorm(Net):
@@ -59,23 +79,21 @@ class PostNorm(Net):
 class _PostNormBlock(Block):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
-        batch, time_, width = x.shape
-        parts = self.attention(x).view(batch, time_, 3, self.heads, width // self.heads)
-        q, k, v = parts.permute(2, 0, 3, 1, 4)
-        y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = self.norm_attention(
-            x + self.dropout(self.project(y.transpose(1, 2).reshape(batch, time_, width)))
-        )
-        return self.norm_feed(x + self.dropout(self.narrow(self.dropout(functional.relu(self.widen(x))))))
+        x = self.norm_attention(x + self.dropout(self.attend(x)))
+        out: Tensor = self.norm_feed(x + self.dropout(self.feed(x)))
+        return out
 
 
-class LargeStart(Net):
-    """Embeddings begin ten times as long."""
+def start(times: float, net: type[Net] = Net) -> type[Net]:
+    """Return the net whose embeddings begin so many times as long."""
 
-    def __init__(self, items: int, config: SequenceConfig) -> None:
-        super().__init__(items, config)
-        for weight in (self.items.weight, self.positions.weight):
-            nn.init.normal_(weight, std=10 * START * config.width**-0.5)
+    class Started(net):  # type: ignore[valid-type,misc]
+        def __init__(self, items: int, config: SequenceConfig) -> None:
+            super().__init__(items, config)
+            for weight in (self.items.weight, self.positions.weight):
+                nn.init.normal_(weight, std=times * START * config.width**-0.5)
+
+    return Started
 
 
 class ByPopularity(Learner):
@@ -98,18 +116,23 @@ class ByPopularity(Learner):
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "as it is": {},
-    "no running average": {"average": 0.0},
-    "embeddings start ten times as long": {"net": LargeStart},
-    "dropout 0.2": {"dropout": 0.2},
-    "dropout 0.5": {"dropout": 0.5},
+    "norms behind": {"net": PostNorm},
+    "norms behind, start ×3": {"net": start(3.0, PostNorm)},
+    "norms behind, dropout 0.5": {"net": PostNorm, "dropout": 0.5},
     "no positions": {"net": NoPositions},
-    "positions from the end": {"net": FromTheEnd},
-    "norms behind the shortcuts": {"net": PostNorm},
+    "distances": {"net": Distances},
+    "no running average": {"average": 0.0},
+    "start ×3": {"net": start(3.0)},
+    "start ×10": {"net": start(10.0)},
+    "dropout 0.2": {"dropout": 0.2},
+    "dropout 0.3": {"dropout": 0.3},
+    "dropout 0.5": {"dropout": 0.5},
     "two blocks": {"blocks": 2},
     "two heads": {"heads": 2},
     "width 32": {"width": 32},
     "width 128": {"width": 128},
-    "128 negatives": {"negatives": 128},
+    "256 negatives": {"negatives": 256},
+    "1024 negatives": {"negatives": 1024},
     "2048 negatives": {"negatives": 2048},
     "negatives by popularity, corrected": {"learner": ByPopularity},
     "full softmax": {"full_softmax": 10**9},
@@ -119,35 +142,49 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Measure, print, write."""
     parser = report.options((__doc__ or "").splitlines()[0], "a next-item file")
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument(
+        "--epochs", type=int, help="epochs of all; default: until early stopping, each its own"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", action="append", choices=list(VARIANTS), help="run these variants")
     asked = parser.parse_args()
     file = NextItemFile.read(asked.data)
-    config = configured({"epochs": str(asked.epochs), "patience": "1000", "threads": str(asked.threads)})
+    told = {} if asked.epochs is None else {"epochs": str(asked.epochs), "patience": "1000"}
+    config = configured({**told, "threads": str(asked.threads)})
     torch.set_num_threads(asked.threads)
     rows: dict[str, dict[str, Any]] = {}
-    with screen.progress() as progress:
-        for name in asked.only or VARIANTS:
-            progress("ablation: variants", len(rows), len(asked.only or VARIANTS))
-            rows[name] = _measured(file, config, VARIANTS[name], asked.seed)
-            first = next(iter(rows.values()))
-            rows[name]["better_by"] = rows[name]["ndcg@10"] - first["ndcg@10"]
-    report.show(rows, COLUMNS)
+    for name in asked.only or VARIANTS:
+        with screen.progress() as progress:
+            rows[name] = _measured(file, config, VARIANTS[name], asked.seed, progress)
+        first = next(iter(rows.values()))
+        rows[name]["better_by"] = rows[name]["ndcg@10"] - first["ndcg@10"]
+        report.show({name: rows[name]}, COLUMNS)
     data = {"name": asked.data, "epochs": asked.epochs, "measured_on": "validation"}
     report.write(asked.json, next(iter(rows.values())), rows, data, [asked.seed])
 
 
 def _measured(
-    file: NextItemFile, config: SequenceConfig, variant: dict[str, Any], seed: int
+    file: NextItemFile, config: SequenceConfig, variant: dict[str, Any], seed: int, progress: Progress
 ) -> dict[str, Any]:
+    """Learn on training; some users' validation items stop it early, those of the others measure it."""
     histories, check, items, config = _prepared(file, config, variant, seed)
-    learner = variant.get("learner", Learner)(histories, None, items, config, seed, variant.get("net", Net))
+    some = np.random.default_rng(seed).permutation(len(check.targets))
+    stopping, measuring = _part(check, some[: config.checked]), _part(check, some[config.checked :])
+    learner = variant.get("learner", Learner)(
+        histories, stopping, items, config, seed, variant.get("net", Net)
+    )
     start = time.perf_counter()
     while not learner.done():
         learner.epoch()
+        progress("ablation: epochs", learner.epochs, config.epochs)
     seconds = time.perf_counter() - start
-    return {**_figures(learner.average, check), "seconds": seconds}
+    learner.average.load_state_dict(learner.best)
+    told = {"seconds": seconds, "epochs": learner.best_epoch, "curve": learner.curve}
+    return {**_figures(learner.average, measuring), **told}
+
+
+def _part(check: Check, rows: npt.NDArray[np.int64]) -> Check:
+    return Check(check.items[rows], [check.targets[row] for row in rows], check.only_new)
 
 
 def _prepared(
@@ -156,7 +193,7 @@ def _prepared(
     """Return training, everyone's validation item, the number of items, and the sizes."""
     data = lines(file)
     known = vocabulary(data, config)
-    numbered = _numbered(data, known)
+    numbered = Histories.of(data, known)
     settings = {name: value for name, value in variant.items() if name not in ("net", "learner")}
     sized = replace(config.sized(len(known), len(numbered.item)), **settings)
     histories, check = split_last(numbered, sized.length, len(file.histories), 1.0, seed)
@@ -176,12 +213,7 @@ def _figures(net: Net, check: Check) -> dict[str, float]:
             last = (part >= 0).sum(1) - 1
             part = part[:, : last.max() + 1]
             seen = torch.from_numpy(np.where(part >= 0, part, part[:, :1]))
-            if isinstance(net, FromTheEnd):  # every user's latest purchase must stand at the same place
-                states = torch.stack(
-                    [net(row[None, : end + 1])[0, -1] for row, end in zip(seen, last, strict=True)]
-                )
-            else:
-                states = net(seen)[torch.arange(len(part)), torch.from_numpy(last)]
+            states = net(seen)[torch.arange(len(part)), torch.from_numpy(last)]
             scores = (states @ net.items.weight.T).scatter(1, seen, -math.inf)
             ranked[start : start + 512] = scores.topk(10).indices.numpy()
     return figures(ranked, wanted)

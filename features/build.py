@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,7 @@ def build(
             with connected(staging, engine) as backend:
                 with stage("events"):
                     position, events = _prepare(Lake(settings.lake), log, backend, staging)
+                    log.forget_decisions(now - timedelta(days=settings.decisions_days))
                 rows = _write_tables(settings, backend, staging, position, now, stage)
             with stage("contact_lists"), connected(staging) as backend:
                 tables = {name: backend.read_parquet(staging / f"{name}.parquet") for name in ROW_TABLES}

@@ -2,7 +2,7 @@
 
 Sums of decayed counts do not care for order, so late events and any split between batch and log give the same
 state as the batch tables (to 1e-9) as long as the arrays are not cut. A cut `repeat` or `category` block
-forgets the items it dropped until the next build; `recent`, `viewed` and `step` stay exact when cut.
+forgets the items it dropped until the next build; `recent`, `viewed`, `cart` and `step` stay exact when cut.
 """
 
 from collections import defaultdict
@@ -19,6 +19,9 @@ from features.decay import factor
 from features.points import Rules
 from features.state import ContactState, decayed
 from nextbest.columns import (
+    CART,
+    CART_COLUMNS,
+    CART_EVENTS,
     CATEGORIES,
     CATEGORY_COLUMNS,
     CHANNEL_COLUMNS,
@@ -135,6 +138,7 @@ def _list(state: ContactState, rows: Sequence[tuple[float, Event]], paths: Mappi
     arrays = decayed(state.arrays, latest - state.lists_at)
     bought = [(t, e) for t, e in rows if e["event"] == ORDER_COMPLETED and e.get("item_id")]
     viewed = [(t, e) for t, e in rows if e["event"] in VIEWS and e.get("item_id")]
+    carted = [(t, e) for t, e in rows if e["event"] in CART_EVENTS and e.get("item_id")]
     messages = [(t, e) for t, e in rows if e["event"] in MESSAGES and e.get("channel")]
     taken = [(t, e) for t, e in rows if e["event"] not in PURCHASES]
     if bought:
@@ -144,6 +148,8 @@ def _list(state: ContactState, rows: Sequence[tuple[float, Event]], paths: Mappi
         arrays |= _categories(arrays, [(t, category(paths[i])) for t, i in purchases if paths.get(i)], latest)
     if viewed:
         arrays |= _newest(arrays, "viewed", [(t, str(e["item_id"])) for t, e in viewed], VIEWED)
+    if carted:
+        arrays |= _carts(arrays, [(t, str(e["item_id"]), CART_EVENTS[e["event"]]) for t, e in carted])
     if messages:
         arrays |= _messages(arrays, messages, latest)
     if taken:
@@ -159,6 +165,20 @@ def _newest(
         last[item] = most(last.get(item, nan), seconds)
     order = sorted(last, key=lambda item: (-last[item], item))[:size]
     return {f"{block}_items": order, f"{block}_times": np.array([last[item] for item in order])}
+
+
+def _carts(arrays: Mapping[str, Any], touched: Iterable[tuple[float, str, str]]) -> dict[str, Any]:
+    rows = rows_by_name(arrays, CART_COLUMNS)
+    place = {name: i for i, name in enumerate(CART_COLUMNS[1:])}
+    for seconds, item, name in touched:
+        row = rows.setdefault(item, [nan, nan])
+        row[place[name]] = most(row[place[name]], seconds)
+    return newest_carts(rows)
+
+
+def newest_carts(rows: Mapping[str, list[float]]) -> dict[str, Any]:
+    """Return the block of a cart's items by name: those touched last."""
+    return cut(rows, CART_COLUMNS, lambda item: (-most(*rows[item]), item), CART)
 
 
 def _repeat(arrays: Mapping[str, Any], bought: Iterable[tuple[float, str]], latest: float) -> dict[str, Any]:

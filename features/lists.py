@@ -14,11 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.decay import DAY
+from features.pairs import ITEM_PAIR_COLUMNS
 from features.state import ARRAY_HALF_LIVES, LISTS_AS_OF, LISTS_AT, NAME_ARRAYS
 from features.steps import latest_steps
 from features.tables import PAIR_TABLES
 from nextbest.columns import (
     ARRAY_COLUMNS,
+    CART,
+    CART_COLUMNS,
     CATEGORIES,
     CATEGORY_COLUMNS,
     CHANNEL_COLUMNS,
@@ -33,6 +36,7 @@ from nextbest.columns import (
     VIEWED,
     VIEWED_COLUMNS,
 )
+from nextbest.errors import NotReady
 
 CHUNK = 5_000
 """Contacts whose arrays are made at a time."""
@@ -71,8 +75,10 @@ class Lists:
 def lists_at(backend: Any, pairs: Mapping[str, Any], contact_ids: Sequence[str], at: datetime) -> Lists:
     """Return the arrays of contacts, in the order of contact_ids, valued at `at`; nothing after `at` enters.
 
-    pairs: the PAIR_TABLES in `backend`, an Ibis backend.
+    pairs: the PAIR_TABLES in `backend`, an Ibis backend. Raises NotReady where an earlier version made them.
     """
+    if missing := set(ITEM_PAIR_COLUMNS) - set(pairs["contact_item"].columns):
+        raise NotReady(f"the feature tables lack {', '.join(sorted(missing))}; run: nextbest features build")
     numbers = pa.array(np.arange(len(contact_ids)), pa.int64())
     asked = ibis.memtable(pa.table({CONTACT_ID: pa.array(contact_ids, pa.string()), "contact": numbers}))
     items, categories, channels = (
@@ -146,6 +152,7 @@ def _latest(table: Any, key: str, asked: Any, at: datetime) -> Any:
 
 def _item_blocks(backend: Any, pairs: Any) -> Iterator[tuple[Sequence[str], dict[str, Values]]]:
     bought, viewed = pairs.repeat_count > 0, pairs.viewed_last.notnull()
+    touched = ibis.greatest(pairs.cart_added, pairs.cart_removed)
 
     def rank(found: Any, weight: Any) -> Any:
         order = [found.desc(), weight.desc(), pairs.item_id]
@@ -154,13 +161,16 @@ def _item_blocks(backend: Any, pairs: Any) -> Iterator[tuple[Sequence[str], dict
     ranked = pairs.mutate(
         bought=bought,
         viewed=viewed,
+        carted=touched.notnull(),
         repeat_rank=rank(bought, pairs.repeat_90d),
         recent_rank=rank(bought, pairs.repeat_last),
         viewed_rank=rank(viewed, pairs.viewed_last),
+        cart_rank=rank(touched.notnull(), touched),
     )
     kept = ranked.filter(
         (ranked.bought & ((ranked.repeat_rank < REPEAT) | (ranked.recent_rank < RECENT)))
         | (ranked.viewed & (ranked.viewed_rank < VIEWED))
+        | (ranked.carted & (ranked.cart_rank < CART))
     )
     rows = _columns(backend, kept.drop(CONTACT_ID, "timestamp", "nth"))
     renamed = rows | {"repeat_items": rows["item_id"]}
@@ -169,6 +179,8 @@ def _item_blocks(backend: Any, pairs: Any) -> Iterator[tuple[Sequence[str], dict
     yield RECENT_COLUMNS, _block(renamed, rows["bought"], rows["recent_rank"], RECENT)
     renamed = rows | {"viewed_items": rows["item_id"], "viewed_times": rows["viewed_last"]}
     yield VIEWED_COLUMNS, _block(renamed, rows["viewed"], rows["viewed_rank"], VIEWED)
+    renamed = rows | {"cart_items": rows["item_id"]}
+    yield CART_COLUMNS, _block(renamed, rows["carted"], rows["cart_rank"], CART)
 
 
 def _category_block(backend: Any, pairs: Any) -> tuple[Sequence[str], dict[str, Values]]:

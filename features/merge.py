@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from features.decay import factor
-from features.fold import SPANS, cut, least, most, newest_steps, rows_by_name
+from features.fold import SPANS, cut, least, most, newest_carts, newest_steps, rows_by_name
 from features.state import ContactState, decayed
 from nextbest.columns import (
+    CART_COLUMNS,
     CATEGORIES,
     CATEGORY_COLUMNS,
     CHANNEL_COLUMNS,
@@ -62,6 +63,7 @@ def _arrays(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **_newest(one, other, "recent", RECENT),
         **_newest(one, other, "viewed", VIEWED),
+        **newest_carts(_added(one, other, CART_COLUMNS, lasts=CART_COLUMNS[1:])),
         **cut(repeat, REPEAT_COLUMNS, lambda item: (-repeat[item][1], item), REPEAT),
         **cut(category, CATEGORY_COLUMNS, lambda name: (-category[name][0], name), CATEGORIES),
         **cut(channel, CHANNEL_COLUMNS, lambda name: name, len(channel)),

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.contacts import derive
-from features.decay import factor
+from features.decay import DAY, factor
 from nextbest.columns import (
     ARRAY_COLUMNS,
     AS_OF,
@@ -23,10 +23,12 @@ from nextbest.columns import (
 Floats = npt.NDArray[np.float64]
 
 NAME_ARRAYS = (
-    "recent_items", "viewed_items", "repeat_items", "category_names", "channel_names",
+    "recent_items", "viewed_items", "cart_items", "repeat_items", "category_names", "channel_names",
     "step_names", "step_categories",
 )  # fmt: skip
 """The arrays of names; all others are floats."""
+CART_DAYS = 30
+"""Days after which a cart counts as left."""
 LISTS_AS_OF = "lists_as_of"
 """`as_of` of the arrays, which are stored apart from the counters."""
 LISTS_AT = "lists_at"
@@ -65,6 +67,9 @@ class ContactView:
     recent_times: Floats
     viewed_items: Sequence[str]
     viewed_times: Floats
+    cart_items: Sequence[str]
+    cart_added: Floats
+    cart_removed: Floats
     repeat_items: Sequence[str]
     repeat_30d: Floats
     repeat_90d: Floats
@@ -82,6 +87,15 @@ class ContactView:
     """Channel -> sent_7d, sent_90d … last_response (CHANNEL_COLUMNS without "channel_")."""
     notes: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
     """What was made of the state this is a view of, and is kept with it; its other views share it."""
+
+    @property
+    def cart(self) -> list[str]:
+        """What lies in the cart, in the order it was put there: since the last order, CART_DAYS at most."""
+        since = np.fmax(self.now - CART_DAYS * DAY, self.times["last_order"])
+        held = (self.cart_added > since) & ~(self.cart_removed >= self.cart_added)
+        places = np.flatnonzero(held)
+        order = places[np.argsort(self.cart_added[places], kind="stable")]
+        return [self.cart_items[place] for place in order]
 
     def row(self) -> dict[str, Any]:
         """Return contact_id, CONTACT_FEATURES and TIME_COLUMNS flat, as a row for the tabular models."""

@@ -17,7 +17,7 @@ from models.following import Following
 from models.neighbours import Neighbours as Alike
 from models.paths import Paths
 from models.popularity import best_in_categories, category_weights
-from models.sequence import SequenceModel, top
+from models.sequence import SequenceModel, often, top
 
 DAY = 86_400.0
 LN2 = float(np.log(2.0))
@@ -116,7 +116,8 @@ class Generators:
     def _sequence_scores(self, shopper: Shopper, context: Sequence[str]) -> Floats | None:
         if self.sequence is None:
             return None
-        scores = self.sequence.scores([*reversed(shopper.recent_items), *context])
+        past = [*reversed(shopper.recent_items), *context]
+        scores = self.sequence.scores(past, often(shopper))
         return None if scores is None else scores.astype(np.float64)
 
     def _neighbours(self, shopper: Shopper, context: Sequence[str]) -> tuple[Neighbours, Rows]:

@@ -1,10 +1,11 @@
 """Purchase histories as flat arrays, and the batches a sequence model learns from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -27,6 +28,18 @@ class Histories:
     contact: Ints
     order: Ints
     item: Ints
+
+    @classmethod
+    def of(cls, data: pd.DataFrame, item_ids: Sequence[str]) -> "Histories":
+        """Read lines as `SequenceModel.learn` takes them; what is not of `item_ids` is left out."""
+        known = pd.Categorical(data["item_id"], categories=list(item_ids)).codes.astype(np.int64)
+        lines = data.assign(item=known)
+        lines = lines[(lines["item"] >= 0) & lines["contact_id"].notna()]
+        lines = lines.sort_values(["contact_id", "time", "order_id", "item"])
+        contact = pd.factorize(lines["contact_id"])[0].astype(np.int64)
+        order = pd.factorize(lines["order_id"])[0]
+        first = (np.diff(order, prepend=-1) != 0) | (np.diff(contact, prepend=-1) != 0)
+        return cls(contact, np.cumsum(first), lines["item"].to_numpy(np.int64))
 
     def learnable(self) -> bool:
         """Say whether any contact has an order after another."""

@@ -60,13 +60,25 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
+        x = x + self.dropout(self.attend(self.norm_attention(x)))
+        return x + self.dropout(self.feed(self.norm_feed(x)))
+
+    def attend(self, x: Tensor) -> Tensor:
+        """Return what each place takes from those up to it, (B, T, C)."""
         batch, time, width = x.shape
-        parts = self.attention(self.norm_attention(x)).view(batch, time, 3, self.heads, width // self.heads)
-        q, k, v = parts.permute(2, 0, 3, 1, 4)  # each (B, heads, T, C / heads)
-        y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.dropout(self.project(y.transpose(1, 2).reshape(batch, time, width)))
-        y = self.narrow(self.dropout(functional.relu(self.widen(self.norm_feed(x)))))
-        return x + self.dropout(y)
+        parts = self.attention(x).view(batch, time, 3, self.heads, width // self.heads)
+        y = self.weighed(*parts.permute(2, 0, 3, 1, 4))  # each (B, heads, T, C / heads)
+        out: Tensor = self.project(y.transpose(1, 2).reshape(batch, time, width))
+        return out
+
+    def weighed(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Return the values weighed by how well keys answer queries, none from a later place."""
+        return functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+    def feed(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C), each place alone."""
+        out: Tensor = self.narrow(self.dropout(functional.relu(self.widen(x))))
+        return out
 
 
 def sampled_loss(net: Net, states: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:

@@ -85,6 +85,12 @@ class Shelf:
         places[order] = np.arange(len(order))
         return places
 
+    def alike(self, row: int, item_id: str) -> bool:
+        """Tell whether a row's item and another are of the same category."""
+        other = self.catalogue.index.get(item_id)
+        category = self.catalogue.categories[row]
+        return other is not None and bool(category) and category == self.catalogue.categories[other]
+
     @cached_property
     def category_codes(self) -> Rows:
         """Number of each item's category in `category_names`."""

@@ -134,7 +134,7 @@ class Basket:
         self._columns = {name: self.rules[name].to_numpy() for name in self.rules if name != "score"}
         self._consequent = self._columns["consequent"]
         self._score = self.rules["score"].to_numpy()
-        self._lift = measures(*self._counted(self.rules), weight or total)[2]
+        _, self._confidence, self._lift, *_ = measures(*self._counted(self.rules), weight or total)
         self.antecedents = Antecedents(self.rules, len(self.item_ids))
 
     @classmethod
@@ -261,7 +261,11 @@ class Basket:
 
     def reason(self, rule: int) -> Reason:
         """Say what the rule of that number (as in `Neighbours.rules`) rests on."""
-        because = {"item_id": self.antecedent(rule), "lift": round(float(self._lift[rule]), 2)}
+        because = {
+            "item_id": self.antecedent(rule),
+            "lift": round(float(self._lift[rule]), 2),
+            "confidence": round(float(self._confidence[rule]), 4),
+        }
         return Reason("bought_together", because)
 
     def antecedent(self, rule: int) -> str:

@@ -31,12 +31,17 @@ class Gathers(Protocol):
 
 
 def complements(
-    basket: Gathers, catalogue: Catalogue, context: Sequence[str], k: int, alike: Collection[str] = ()
+    basket: Gathers,
+    catalogue: Catalogue,
+    context: Sequence[str],
+    k: int,
+    alike: Collection[str] = (),
+    strong: float = STRONG_LIFT,
 ) -> Ranking:
     """Return at most k items that go with the context; what goes with several items of it comes first.
 
     Within those that go with several, and with one, by the sum of the rules' scores. `alike` are category
-    paths whose items stand for an item of the context: they need a rule with a lift of STRONG_LIFT.
+    paths whose items stand for an item of the context: they need a rule with a lift of `strong`.
     """
     found = basket.gather(context, 3 * k)
     items = [str(item) for item in basket.item_ids[found.numbers]]
@@ -46,7 +51,7 @@ def complements(
     reasons: list[Reason] = []
     for place in np.argsort(-scores, kind="stable").tolist():
         row, reason = catalogue.index.get(items[place]), basket.reason(int(found.rules[place]))
-        if row is not None and _goes_with(reason, str(catalogue.paths[row]), alike):
+        if row is not None and _goes_with(reason, str(catalogue.paths[row]), alike, strong):
             keep.append(place)
             reasons.append(reason)
         if len(keep) == k:
@@ -67,6 +72,6 @@ def _speakers(basket: Gathers, context: Sequence[str], found: Neighbours, most: 
     return np.where(numbers[place] == found.numbers, counts[place], 1)
 
 
-def _goes_with(reason: Reason, path: str, alike: Collection[str]) -> bool:
+def _goes_with(reason: Reason, path: str, alike: Collection[str], strong: float) -> bool:
     lift = float(reason.because.get("lift", 0.0))
-    return lift > 1.0 and (path not in alike or lift >= STRONG_LIFT)
+    return lift > 1.0 and (path not in alike or lift >= strong)

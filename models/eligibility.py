@@ -71,26 +71,23 @@ class Gate:
         self._places = dict(zip(shopper.repeat_items, range(len(shopper.repeat_items)), strict=True))
         self._recent = dict(zip(shopper.recent_items, shopper.recent_times, strict=True))
 
-    def keep(self, item_ids: Sequence[str], ruled_out: bool = True) -> list[int]:
-        """Return the positions of item_ids that may be shown, in their order.
-
-        `ruled_out=False` lets items of `not_of` pass: for those who have a reason of their own to show them.
-        """
+    def keep(self, item_ids: Sequence[str]) -> list[int]:
+        """Return the positions of item_ids that may be shown, in their order."""
         rows, catalogue = self._shelf.rows_of(item_ids), self._catalogue
         sold = (rows >= 0) & catalogue.in_stock[rows] & ~catalogue.hidden[rows]
         keep = []
         for position in np.flatnonzero(sold).tolist():
             item, row = item_ids[position], int(rows[position])
-            if item not in self._out and self._inside(row, ruled_out) and self._wanted(item, row):
+            if item not in self._out and self._inside(row) and self._wanted(item, row):
                 keep.append(position)
         return keep
 
-    def _inside(self, row: int, ruled_out: bool) -> bool:
+    def _inside(self, row: int) -> bool:
         category, not_of = self._terms.category, self._terms.not_of
         if category is None and not not_of:
             return True
         path = str(self._catalogue.paths[row])
-        if ruled_out and path in not_of:
+        if path in not_of:
             return False
         return category is None or path == category or path.startswith(category.rstrip("/") + "/")
 

@@ -9,6 +9,7 @@ bought within the horizon, calibrated later.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -133,6 +134,12 @@ class NextPurchase:
             self._tied = tied
         return tied
 
+    @cached_property
+    def knows_views(self) -> bool:
+        """Whether the ranker learned from when items were looked at; else views change little."""
+        column = FEATURES.index("viewed_days")
+        return bool(self.ranker.feature_importance("split")[column] > 0)
+
     def importance(self) -> pd.DataFrame:
         """Return `feature` and `gain` (its share of the ranker's), the heaviest first."""
         gain = self.ranker.feature_importance("gain")
@@ -213,6 +220,6 @@ class _Because:
         if shelf.trend[row] >= RISING:
             return popular_reason("trending_in", category)
         recent = latest(self.shopper, 1)
-        if recent and category not in self.shopper.category_names and np.isfinite(self.found.sequence[place]):
+        if recent and category not in self.shopper.category_names and shelf.alike(row, recent[0]):
             return Reason("similar_to", {"item_id": recent[0]})
         return popular_reason("popular_in", category)

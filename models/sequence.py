@@ -4,27 +4,22 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from safetensors.numpy import load_file, save_file
 
-from models._cold import cold_embeddings
+from models._cold import Floats, Newcomers
+from models._sasrec_numpy import Floats32, Weights, state_of
 from models._shelf import shelf_of
 from models.base import Ranking, Reason, Shopper
 from models.catalogue import Catalogue
 from nextbest.errors import BadInput, NotReady
 from nextbest.progress import Progress, silent
 
-if TYPE_CHECKING:
-    from models._histories import Histories
-
-Floats32 = npt.NDArray[np.float32]
-Weights = Mapping[str, Floats32]
 MOST_CHECKED = 0.3
 """Share of the contacts with two orders or more that may be kept for early stopping."""
 NEW_DAYS = 30.0
@@ -123,6 +118,7 @@ class SequenceModel:
         weights: Weights,
         epochs: int,
         curve: Sequence[float] = (),
+        newcomers: Newcomers | None = None,
     ) -> None:
         self.config = config
         self.item_ids = np.asarray(item_ids, dtype=object)
@@ -133,6 +129,9 @@ class SequenceModel:
         """Epochs the weights have learned."""
         self.curve = tuple(curve)
         """NDCG@20 of early stopping's orders after each epoch, of the fit that chose `epochs`."""
+        self.learned = len(self.weights["items.weight"])
+        """Items the net knows, the first of `item_ids`; those after them are the newcomers."""
+        self.newcomers = newcomers
         self.number = {str(item): number for number, item in enumerate(self.item_ids)}
 
     @classmethod
@@ -153,7 +152,7 @@ class SequenceModel:
 
         config = config or SequenceConfig()
         item_ids = vocabulary(data, config)
-        lines = _numbered(data, item_ids)
+        lines = _histories.Histories.of(data, item_ids)
         config = config.sized(len(item_ids), len(lines.item))
         histories, check = _histories.split_last(lines, config.length, config.checked, MOST_CHECKED, seed)
         if len(item_ids) < 2 or not histories.learnable():
@@ -174,33 +173,31 @@ class SequenceModel:
         checkpoint: Path | None = None,
     ) -> Self:
         """Learn anew from other purchases, for as many epochs as were best, keeping none of them back."""
-        from models import _fitting
+        from models import _fitting, _histories
 
         item_ids = vocabulary(data, self.config)
         config = replace(self.config, epochs=self.epochs)
-        lines = _numbered(data, item_ids)
+        lines = _histories.Histories.of(data, item_ids)
         found = _fitting.fit(lines, None, len(item_ids), config, seed, progress, checkpoint)
         return type(self)(self.config, item_ids, found.weights, self.epochs, self.curve)
 
     def extended(self, catalogue: Catalogue, most: int = MOST_COLD) -> "SequenceModel":
         """Return the same with up to `most` items of the catalogue that it has not learned: the newest.
 
-        They are described by what the learned items of their category, brand and price are described by
+        They are as likely as the contact's own purchases say of items of their category, brand and price
         (models._cold), so that a product can be recommended before anybody bought it.
         """
         rows = shelf_of(catalogue).rows_of(self.item_ids.tolist())
         cold = newest(catalogue, rows[rows >= 0], most)
-        if not len(cold) or not (rows >= 0).any():
+        if not len(cold) or self.newcomers is not None or not (rows >= 0).any():
             return self
-        table = self.weights["items.weight"]
-        made = cold_embeddings(catalogue, rows[rows >= 0], table[rows >= 0], cold)
-        weights = {**self.weights, "items.weight": np.concatenate([table, made])}
         names = [*self.item_ids, *catalogue.item_ids[cold]]
-        return type(self)(self.config, names, weights, self.epochs, self.curve)
+        newcomers = Newcomers(catalogue, rows, cold)
+        return type(self)(self.config, names, self.weights, self.epochs, self.curve, newcomers)
 
     def similar(self, item_ids: Sequence[str], k: int) -> list[tuple[str, float]]:
         """Return the k items described most like those given (known ones), with the cosine; best first."""
-        numbers = [self.number[item] for item in item_ids if item in self.number]
+        numbers = self._numbers(item_ids)
         if not numbers:
             return []
         asked = self._directions[numbers].mean(axis=0)
@@ -215,55 +212,35 @@ class SequenceModel:
         table = self.weights["items.weight"]
         return np.asarray(table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12))
 
-    def scores(self, items: Sequence[str]) -> Floats32 | None:
+    def scores(self, items: Sequence[str], often: Mapping[str, float] | None = None) -> Floats32 | None:
         """Return the log-probability of every item of the vocabulary after `items` (oldest first).
 
+        `often` says how many times each was bought, which newcomers go by; missing: once each of `items`.
         None where none of them is known.
         """
-        number = self.number
-        known = (number[item] for item in reversed(items) if item in number)
-        numbers = list(islice(known, self.config.length))[::-1]
+        numbers = self._numbers(items)
         if not numbers:
             return None
-        state = self._state(np.array(numbers))
+        state = state_of(self.weights, self.config, np.array(numbers[-self.config.length :]))
         # not `@`: BLAS would wake its threads, and waiting for busy cores costs a hundred times the product
         logits = np.einsum("ic,c->i", self.weights["items.weight"], state)
         logits -= logits.max()
-        return np.asarray(logits - np.log(np.exp(logits).sum()), dtype=np.float32)
+        found = logits - np.log(np.exp(logits).sum())
+        if self.newcomers is not None:
+            shares = self._shares(self.newcomers, often or dict.fromkeys(items, 1.0))
+            found = np.concatenate([found, np.log(shares)]) - np.log1p(shares.sum())
+        return np.asarray(found, dtype=np.float32)
 
-    def _state(self, numbers: npt.NDArray[np.int64]) -> Floats32:
-        """The net of models._sasrec at its last position, shape (C,)."""
-        w = self.weights
-        x = w["items.weight"][numbers] + w["positions.weight"][: len(numbers)]  # (T, C)
-        for block in range(self.config.blocks):
-            x = self._block(x, f"blocks.{block}.", only_last=block == self.config.blocks - 1)
-        return _norm(x[-1:], w["norm.weight"], w["norm.bias"])[0]
+    def _shares(self, newcomers: Newcomers, often: Mapping[str, float]) -> Floats:
+        known = {
+            item: times for item, times in often.items() if self.number.get(item, self.learned) < self.learned
+        }
+        bought = np.array([self.number[item] for item in known], dtype=np.int64)
+        return newcomers.shares(bought, np.array(list(known.values()), dtype=np.float64))
 
-    def _block(self, x: Floats32, at: str, only_last: bool) -> Floats32:
-        w, heads = self.weights, self.config.heads
-        width = x.shape[1]
-        normed = _norm(x, w[at + "norm_attention.weight"], w[at + "norm_attention.bias"])
-        asking = normed[-1:] if only_last else normed
-
-        def part(rows: Floats32, number: int) -> Floats32:
-            """Query, key or value, (heads, T, C / heads); one by one they stay below what BLAS splits up."""
-            span = slice(number * width, (number + 1) * width)
-            made = rows @ w[at + "attention.weight"][span].T + w[at + "attention.bias"][span]
-            return made.reshape(len(rows), heads, width // heads).transpose(1, 0, 2)
-
-        q, k, v = part(asking, 0), part(normed, 1), part(normed, 2)
-        logits = q @ k.transpose(0, 2, 1) / np.float32(np.sqrt(width // heads))  # (heads, Q, T)
-        if only_last:
-            x = x[-1:]
-        else:
-            logits = np.where(np.tri(len(x), dtype=np.bool_), logits, np.float32(-np.inf))
-        attention = np.exp(logits - logits.max(-1, keepdims=True))
-        attention /= attention.sum(-1, keepdims=True)
-        y = (attention @ v).transpose(1, 0, 2).reshape(len(x), width)
-        x = x + y @ w[at + "project.weight"].T + w[at + "project.bias"]
-        normed = _norm(x, w[at + "norm_feed.weight"], w[at + "norm_feed.bias"])
-        hidden = np.maximum(normed @ w[at + "widen.weight"].T + w[at + "widen.bias"], 0)
-        return x + hidden @ w[at + "narrow.weight"].T + w[at + "narrow.bias"]
+    def _numbers(self, items: Sequence[str]) -> list[int]:
+        known = (self.number.get(item, self.learned) for item in items)
+        return [number for number in known if number < self.learned]
 
     def recommend(
         self, shopper: Shopper, catalogue: Catalogue, k: int, context: Sequence[str] = ()
@@ -273,7 +250,7 @@ class SequenceModel:
         Empty where neither holds an item that is known.
         """
         past = [*reversed(shopper.recent_items), *context]
-        scores = self.scores(past)
+        scores = self.scores(past, often(shopper))
         if scores is None:
             return Ranking([], np.empty(0), [], self.kind)
         best = top(scores, 2 * k)
@@ -311,6 +288,11 @@ def vocabulary(data: pd.DataFrame, config: SequenceConfig) -> list[str]:
     return sorted(str(item) for item in counts.index[: config.max_items])
 
 
+def often(shopper: Shopper) -> dict[str, float]:
+    """Return how many times each item of the personal list was bought."""
+    return dict(zip(shopper.repeat_items, shopper.repeat_count.tolist(), strict=True))
+
+
 def newest(catalogue: Catalogue, known: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
     """Return up to `most` rows that are not `known` and may be sold, the newest first.
 
@@ -333,22 +315,3 @@ def top(scores: npt.NDArray[np.floating[Any]], k: int) -> npt.NDArray[np.int64]:
         above, at = np.flatnonzero(scores > least), np.flatnonzero(scores == least)
         found = np.sort(np.concatenate([above, at[: k - len(above)]]))
     return found[np.argsort(-scores[found], kind="stable")].astype(np.int64)
-
-
-def _numbered(data: pd.DataFrame, item_ids: Sequence[str]) -> "Histories":
-    from models._histories import Histories
-
-    lines = data.assign(
-        item=pd.Categorical(data["item_id"], categories=list(item_ids)).codes.astype(np.int64)
-    )
-    lines = lines[(lines["item"] >= 0) & lines["contact_id"].notna()]
-    lines = lines.sort_values(["contact_id", "time", "order_id", "item"])
-    contact = pd.factorize(lines["contact_id"])[0].astype(np.int64)
-    order = pd.factorize(lines["order_id"])[0]
-    first = (np.diff(order, prepend=-1) != 0) | (np.diff(contact, prepend=-1) != 0)
-    return Histories(contact, np.cumsum(first), lines["item"].to_numpy(np.int64))
-
-
-def _norm(x: Floats32, weight: Floats32, bias: Floats32) -> Floats32:
-    centred = x - x.mean(-1, keepdims=True)
-    return centred / np.sqrt((centred * centred).mean(-1, keepdims=True) + np.float32(1e-5)) * weight + bias

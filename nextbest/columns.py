@@ -92,6 +92,10 @@ RECENT = 100
 RECENT_COLUMNS = ("recent_items", "recent_times")  # bought, newest first, then by item_id
 VIEWED = 50
 VIEWED_COLUMNS = ("viewed_items", "viewed_times")  # looked at, newest first, then by item_id
+CART = 50
+CART_COLUMNS = ("cart_items", "cart_added", "cart_removed")
+"""Put into the cart or taken out, when last (NaN: never); the one touched last first, then by item_id."""
+CART_EVENTS = {"product_added": "cart_added", "product_removed": "cart_removed"}
 REPEAT = 300
 REPEAT_COLUMNS = (  # every item bought, heaviest repeat_90d first, then by item_id
     "repeat_items", "repeat_30d", "repeat_90d", "repeat_365d", "repeat_count", "repeat_first", "repeat_last",
@@ -111,7 +115,8 @@ STEPS = 20
 STEP_COLUMNS = ("step_names", "step_categories", "step_times")
 """Steps: event, the item's category or "", when. Newest first, then by event and category; once a moment."""
 ARRAY_COLUMNS = (
-    *RECENT_COLUMNS, *VIEWED_COLUMNS, *REPEAT_COLUMNS, *CATEGORY_COLUMNS, *CHANNEL_COLUMNS, *STEP_COLUMNS,
+    *RECENT_COLUMNS, *VIEWED_COLUMNS, *CART_COLUMNS, *REPEAT_COLUMNS, *CATEGORY_COLUMNS,
+    *CHANNEL_COLUMNS, *STEP_COLUMNS,
 )  # fmt: skip
 
 AS_OF = "as_of"

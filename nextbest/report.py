@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from nextbest import _screen as screen
+from nextbest.errors import BadInput
 from nextbest.settings import Settings
 
 if TYPE_CHECKING:
     from training.coverage import Coverage
 
-app = typer.Typer(no_args_is_help=True, help="Reports on what was learned and how well it still holds.")
+app = typer.Typer(help="Reports on what was learned, how well it still holds, and what it led to.")
 
 Now = Annotated[str | None, typer.Option("--now", help="The moment to take for the present (ISO 8601).")]
 Home = Annotated[Path | None, typer.Option("--home", help="Folder of all state.")]
@@ -23,9 +24,52 @@ MOST = 1_000
 """Rules in the JSON, those that fired most."""
 
 
-@app.callback()
-def reports() -> None:
-    """Reports on what was learned and how well it still holds."""
+@app.callback(invoke_without_command=True)
+def reports(context: typer.Context, home: Home = None, now: Now = None, as_json: Json = False) -> None:
+    """Reports on what was learned, how well it still holds, and what it led to; alone: the decisions'."""
+    from nextbest.cli import door
+
+    if context.invoked_subcommand is None:
+        decisions(home=home, now=now, as_json=as_json)
+        if not as_json:
+            screen.say("more: nextbest report decisions --help, report coverage, report paths")
+    elif home or now or as_json:
+        with door(show_bars=False):
+            name = context.invoked_subcommand
+            raise BadInput(f"give options after the report's name: nextbest report {name} …")
+
+
+@app.command()
+def decisions(
+    since: Annotated[str | None, typer.Option(help="Only answers from this moment on (ISO 8601).")] = None,
+    until: Annotated[str | None, typer.Option(help="Only answers before this moment (ISO 8601).")] = None,
+    by: Annotated[
+        Literal["placement", "source", "fallback", "model_version", "position"] | None,
+        typer.Option(help="One table only; default placement, source and fallback."),
+    ] = None,
+    window_days: Annotated[
+        float, typer.Option(min=0.0, help="Days after a click, or a view, in which an order counts.")
+    ] = 7.0,
+    home: Home = None,
+    now: Now = None,
+    as_json: Json = False,
+) -> None:
+    """What the answers led to: views, clicks, orders, money, by placement, source and fallback."""
+    from nextbest import _decisions_report as shown
+    from nextbest.cli import door, moment, read_settings
+
+    with door(show_bars=False):
+        from training.decisions import OVERVIEW, decision_report, plain
+
+        settings = read_settings(home, now)
+        first, last = (moment(text) if text else None for text in (since, until))
+        report = decision_report(
+            settings, settings.present(), first, last, window_days, [by] if by else OVERVIEW
+        )
+    if as_json:
+        screen.show_json(plain(report))
+    else:
+        shown.show_decisions(report)
 
 
 @app.command("coverage")

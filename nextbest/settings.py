@@ -97,6 +97,8 @@ class Settings(BaseSettings):
     rules: Path | None = None
     """YAML of the rule score; None: the rules that come with the package."""
 
+    decisions_days: int = Field(400, ge=1)
+    """Days after which a build forgets an answer given."""
     purchase_horizon_days: int = Field(30, ge=1)
     """"Buys within" of every recommendation's probability."""
     email_no_repeat_days: int = Field(14, ge=0, le=365)
@@ -133,6 +135,8 @@ class Settings(BaseSettings):
     """Public key: may send events and ask recommendations."""
     secret_key: SecretStr | None = None
     """Secret key: may do everything; also signs identity tokens."""
+    demo_shop: bool = False
+    """Whether /demo is open although keys are set: it shows what is known of the contacts it offers."""
     origins: Annotated[list[Origin], NoDecode, BeforeValidator(_listed)] = []
     """Origins whose pages may call ("https://shop.example, https://m.example"); the service's own always."""
     trusted_proxies: Annotated[list[Network], NoDecode, BeforeValidator(_listed)] = []

@@ -57,8 +57,8 @@ class Chances:
         """Return the probabilities with estimates where there is none."""
         gaps = [place for place, value in enumerate(found) if value != value]
         if gaps:
-            lifts = _reasons.lifts([reasons[place] for place in gaps])
-            estimates = self._shelf.estimates([items[place] for place in gaps], view, days, lifts)
+            sure = _reasons.confidences([reasons[place] for place in gaps])
+            estimates = self._shelf.estimates([items[place] for place in gaps], view, days, sure)
             for place, estimate in zip(gaps, estimates, strict=True):
                 found[place] = estimate
         return [min(max(value, 0.0), 1.0) for value in found]

@@ -16,6 +16,8 @@ class Given:
     ranking: Ranking
     version: str | None = None
     role: Role | None = None
+    sources: Sequence[str] = ()
+    """Who gave each item, where that is not the ranking's source for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,11 @@ class Pick:
     def reason(self) -> Reason:
         """Why the rung gave it."""
         return self.given.ranking.reasons[self.place]
+
+    @property
+    def source(self) -> str:
+        """Who gave it."""
+        return self.given.sources[self.place] if self.given.sources else self.given.ranking.source
 
 
 @dataclass

@@ -83,6 +83,9 @@ def _title(catalogue: Catalogue, item_id: str) -> str | None:
     return title
 
 
-def lifts(reasons: Sequence[Reason]) -> list[float]:
-    """Return each rule's lift, 1 where there is none."""
-    return [max(float(reason.because.get("lift", 1.0)), 1.0) for reason in reasons]
+def confidences(reasons: Sequence[Reason]) -> list[float]:
+    """Return the share of baskets with a reason's item that hold what is recommended; 0: no such reason."""
+    return [
+        float(reason.because.get("confidence", 0.0)) if reason.kind == "bought_together" else 0.0
+        for reason in reasons
+    ]

@@ -1,6 +1,7 @@
 """The rungs of the ladder of recommendations: who can be asked, with what, and when there is no point."""
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -9,13 +10,14 @@ import numpy as np
 from models.alternatives import VIEWED, alternatives, like_viewed
 from models.base import Ranking
 from models.catalogue import Catalogue
-from models.complements import Gathers, complements
+from models.complements import STRONG_LIFT, Gathers, complements
 from models.due import by_dueness, due_items
 from models.eligibility import Gate
 from models.frequency import Frequency
 from models.popularity import Popularity, PopularityConfig, spread_over_categories
 from serving import _reasons
 from serving._chances import Chances
+from serving._interest import bought_before, interest, of_the_moment, together, worth_liking
 from serving._kept import Kept
 from serving._page import Given, Page
 from serving.budget import Deadline, Skipped
@@ -29,11 +31,14 @@ MOST = 400
 """Items a rung is asked for at most."""
 STEPS = (50, 100, 200, MOST)
 """How many a rung is asked for: few numbers, so that a ranking kept serves requests that differ a little."""
+OF_THE_MOMENT = ("home", "email")
+"""Placements where what was seen lately joins a ranking that knows nothing of views."""
 SIMILAR = 200
 """Items like another that the sequence model is asked for."""
 
 TRENDING = Popularity(PopularityConfig(variant="trending"))
 POPULAR = Popularity(PopularityConfig(variant="category"))
+SOLD = Popularity(PopularityConfig(variant="overall", statistic="sold_30d"))
 FREQUENCY = Frequency()
 
 
@@ -74,6 +79,7 @@ class Rungs:
             "due_personal": lambda ask: self._due(ask, self._personal),
             "rising": self._rising,
             "trending": lambda ask: self._popularity(TRENDING, ask, ()),
+            "sold": lambda ask: self._popularity(SOLD, ask, ()),
             "popular": lambda ask: self._popularity(POPULAR, ask, ask.asked.item_ids),
         }
 
@@ -88,6 +94,9 @@ class Rungs:
         if not (person.has_history or context):
             raise Skipped("no_history" if person.known else "unknown_contact")
         loaded = self._parts.champion("next-purchase")
+        blind = not getattr(loaded.model, "knows_views", True)
+        if blind and not bought_before(person.view):
+            raise Skipped("no_history")
         plenty = _plenty(ask)
 
         def rank() -> Ranking:
@@ -96,13 +105,17 @@ class Rungs:
             )
             return ranking
 
-        asked = (loaded.version, plenty, *context)
-        return Given(self._kept.of(person.view, ask.catalogue, asked, rank), loaded.version)
+        ranking = self._kept.of(person.view, ask.catalogue, (loaded.version, plenty, *context), rank)
+        if blind and not context and ask.asked.placement in OF_THE_MOMENT and interest(person.view):
+            moment = self._viewed(ask)
+            ranking, sources = together(ranking, moment.ranking, moment.sources, plenty)
+            return Given(ranking, loaded.version, sources=sources)
+        return Given(ranking, loaded.version)
 
     def _basket(self, ask: Ask) -> Given:
         """What goes with the items named, else with what was seen and bought last."""
         view, context = ask.person.view, ask.asked.item_ids
-        if not (context or ask.person.has_history):
+        if not (context or bought_before(view)):
             raise Skipped("no_evidence")
         loaded = self._parts.champion("basket")
         ranking: Ranking = ask.deadline.run(
@@ -121,10 +134,11 @@ class Rungs:
         if not context:
             raise Skipped("no_evidence")
         loaded, most = self._parts.champion("basket"), _plenty(ask)
+        strong = math.inf if ask.asked.placement == "cart" else STRONG_LIFT
 
         def gathered() -> Ranking:
             if isinstance(loaded.model, Gathers):
-                return complements(loaded.model, ask.catalogue, context, most, ask.alike)
+                return complements(loaded.model, ask.catalogue, context, most, ask.alike, strong)
             ranking: Ranking = loaded.model.recommend(ask.person.view, ask.catalogue, most, context)
             return ranking
 
@@ -162,12 +176,33 @@ class Rungs:
         return Given(FREQUENCY.recommend(ask.person.view, ask.catalogue, min(own, _plenty(ask))))
 
     def _viewed(self, ask: Ask) -> Given:
-        """Likes of what was seen last."""
-        view = ask.person.view
-        if not view.viewed_items:
+        """What goes with what was seen last and lies in the cart, and likes of what was seen."""
+        view, now = ask.person.view, interest(ask.person.view)
+        if not now:
             raise Skipped("no_evidence")
-        likes = {item: self._cosines(ask, item) for item in view.viewed_items[:VIEWED]}
-        return Given(like_viewed(view, ask.catalogue, _plenty(ask), likes))
+        seen = worth_liking(now, view, ask.catalogue)
+        cosines = {item: self._cosines(ask, item) for item in seen.viewed_items[:VIEWED]}
+        likes = like_viewed(seen, ask.catalogue, _plenty(ask), cosines)
+        rules, version = self._rules(ask, now.items)
+        ranking, sources = of_the_moment(rules, likes, view, _plenty(ask))
+        if not len(ranking):
+            raise Skipped("no_evidence")
+        return Given(ranking, version, sources=sources)
+
+    def _rules(self, ask: Ask, items: Sequence[str]) -> tuple[Ranking | None, str | None]:
+        """Return what goes with items, and the version that says so; None where no model can say."""
+        try:
+            loaded = self._parts.champion("basket")
+            ranking: Ranking = ask.deadline.run(
+                loaded.version,
+                lambda: loaded.model.recommend(ask.person.view, ask.catalogue, _plenty(ask), items),
+            )
+        except Skipped:
+            return None, None
+        except Exception:
+            log.exception("the basket model could not say what goes with what was seen")
+            return None, None
+        return ranking, loaded.version
 
     def _due(self, ask: Ask, ranked: Callable[[Ask], Given]) -> Given:
         """What is due of a rung's ranking, the most due and most probable first."""

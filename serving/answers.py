@@ -7,6 +7,7 @@ from features.points import Rules as PointRules
 from models.base import Rule
 from serving.budget import Skipped
 from serving.card import Cards
+from serving.decisions import new_id
 from serving.parts import Parts
 from serving.predict import PredictionLadders
 from serving.reach import ChannelLadder
@@ -77,10 +78,17 @@ class Answers:
             log.exception("bought-together failed")
             fallback = MODEL_FAILED
         source = "basket" if fallback is None else "none"
-        as_of = AsOf(moment=now, position=0)
+        decision_id = new_id()
+        self._parts.record(
+            decision_id=decision_id, timestamp=now, kind="bought_together", contact_id=None,
+            anonymous_id=None, placement="bought_together", campaign_id=None, source=source,
+            model_version=version, fallback=fallback, explore=False,
+            shown=[[rule.consequent, 1.0, source] for rule in rules],
+        )  # fmt: skip
         return BoughtTogether(
-            rules=rules, source=source, model_version=version, fallback=fallback, as_of=as_of
-        )
+            recommendation_id=decision_id, rules=rules, source=source, model_version=version,
+            fallback=fallback, as_of=AsOf(moment=now, position=0),
+        )  # fmt: skip
 
 
 def _rule(rule: Rule, title: str | None) -> AssociationRule:

@@ -133,7 +133,7 @@ class Engine:
         found = self.log.shown(contact_id, placement, since, until)
         for row in waiting:
             if row.get("placement") == placement and since <= row["timestamp"] <= until:
-                found.update(str(item) for item, _ in row["shown"])
+                found.update(str(item) for item, *_ in row["shown"])
         return found
 
     def _run(self) -> None:

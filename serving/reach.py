@@ -168,8 +168,9 @@ class ChannelLadder:
         )
         self._parts.record(
             decision_id=decision.decision_id, timestamp=now, kind="best_channel", contact_id=contact_id,
-            anonymous_id=None, placement=None, campaign_id=asked.campaign_id, shown=[[best, propensity]],
-            source=source, model_version=given.version, fallback=fallback,
+            anonymous_id=None, placement=None, campaign_id=asked.campaign_id, source=source,
+            model_version=given.version, fallback=fallback, explore=asked.explore,
+            shown=[[best, propensity, source]],
         )  # fmt: skip
         return decision
 

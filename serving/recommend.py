@@ -39,7 +39,7 @@ class RecommendationLadder:
         "home": ("ranked", "basket", "personal", "viewed", "trending", "popular"),
         "email": ("ranked", "basket", "personal", "viewed", "trending", "popular"),
         "product": ("complements", "alternatives", "ranked", "personal", "trending", "popular"),
-        "cart": ("complements", "ranked", "personal", "trending", "popular"),
+        "cart": ("complements", "ranked", "personal", "sold", "trending", "popular"),
         "buy_again": ("due_ranked", "due_personal"),
         "trending": ("rising", "popular"),
     }
@@ -63,7 +63,9 @@ class RecommendationLadder:
         person = self._parts.people.one(asked.contact_id, asked.anonymous_id, now, deadline)
         catalogue = self._parts.shelf.catalogue()
         if catalogue is None:
-            return self._result(asked, person, decision_id, ("none", None, "no_catalogue"), now, [], [])
+            return self._result(asked, person, decision_id, ("none", None, "no_catalogue"), now, [], [], [])
+        if asked.placement == "cart" and not asked.item_ids:
+            asked = asked.model_copy(update={"item_ids": person.view.cart})
         ask = self._ask(asked, person, catalogue, deadline, now)
         given = self._climb(ask)
         if not ask.page.full and ask.page.relax():
@@ -74,7 +76,8 @@ class RecommendationLadder:
             picks = drawn.picks
         items = self._items(ask, picks, None if drawn is None else drawn.propensities)
         facts = {} if drawn is None else {"explored": drawn.facts}
-        return self._result(asked, person, decision_id, given, now, items, ask.notes, facts)
+        sources = [pick.source for pick in picks]
+        return self._result(asked, person, decision_id, given, now, items, sources, ask.notes, facts)
 
     def rank_ahead(self, contact_id: str, now: datetime) -> None:
         """Let the ranking that a contact's home page needs be kept (Kept), if it is not; decide nothing."""
@@ -100,9 +103,10 @@ class RecommendationLadder:
             settings = self._parts.settings
             days = settings.email_no_repeat_days if asked.no_repeat_days is None else asked.no_repeat_days
             shown = self._mailed(asked, deadline, days, now, notes)
+        own = () if asked.placement == "cart" else person.view.cart
         alike = leaves(catalogue, asked.item_ids) if asked.placement in ("cart", "product") else frozenset()
         terms = Terms(
-            exclude=(*asked.exclude_ids, *shown), cart=asked.item_ids, placement=asked.placement,
+            exclude=(*asked.exclude_ids, *shown, *own), cart=asked.item_ids, placement=asked.placement,
             category=asked.category, not_of=alike if asked.placement == "cart" else (), resting_days=days,
         )  # fmt: skip
         return Ask(
@@ -172,7 +176,7 @@ class RecommendationLadder:
         added, step = 0, k + k // 2 + 1
         for start in range(0, len(ranking), step):
             ids = ranking.item_ids[start : start + step]
-            for place in ask.gate.keep(ids, ruled_out=given.role is None):
+            for place in ask.gate.keep(ids):
                 if ids[place] in page.taken:
                     continue
                 score = float(ranking.scores[start + place])
@@ -225,6 +229,7 @@ class RecommendationLadder:
         given: tuple[str, str | None, str | None],
         now: datetime,
         items: list[RecommendedItem],
+        sources: Sequence[str],
         notes: list[str],
         facts: Mapping[str, Any] | None = None,
     ) -> Recommendations:
@@ -232,8 +237,9 @@ class RecommendationLadder:
         self._parts.record(
             decision_id=decision_id, timestamp=now, kind="recommendations",
             contact_id=asked.contact_id, anonymous_id=asked.anonymous_id, placement=asked.placement,
-            campaign_id=None, shown=[[item.item_id, item.propensity] for item in items],
-            source=source, model_version=version, fallback=fallback, **(facts or {}),
+            campaign_id=None, source=source, model_version=version, fallback=fallback, explore=asked.explore,
+            shown=[[i.item_id, i.propensity, s] for i, s in zip(items, sources, strict=True)],
+            **(facts or {}),
         )  # fmt: skip
         return Recommendations(
             recommendation_id=decision_id,

@@ -223,6 +223,7 @@ class AssociationRule(Answer):
 class BoughtTogether(Sourced):
     """Rules best first."""
 
+    recommendation_id: str
     rules: list[AssociationRule]
 
 

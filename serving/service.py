@@ -7,9 +7,9 @@ import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nextbest.settings import Settings
+from serving import demo_shop, intake
 from serving.access import check_binding
 from serving.engine import Engine
-from serving.intake import calls, routes
 from serving.logs import configure
 from serving.web import create_app
 
@@ -25,8 +25,11 @@ def open_engine() -> Engine:
     return engine
 
 
-APP = create_app(open_engine, more_routes=routes(), more_calls=calls())
-
+APP = create_app(
+    open_engine,
+    more_routes=[*intake.routes(), *demo_shop.ROUTES],
+    more_calls=[*intake.calls(), *demo_shop.CALLS],
+)
 
 # uvicorn puts a trusted proxy's x-forwarded-for in the place of its address; by default it trusts loopback
 os.environ["FORWARDED_ALLOW_IPS"] = ",".join(Settings().trusted_proxies)

@@ -97,24 +97,24 @@ class Shelf:
         return _cut(held, category)
 
     def estimates(
-        self, items: Sequence[str], view: ContactView, days: float, lifts: Sequence[float] | None = None
+        self, items: Sequence[str], view: ContactView, days: float, sure: Sequence[float] | None = None
     ) -> list[float]:
         """Return P(buys the item within so many days) from rates alone, for where no model says.
 
-        1 - exp(-rate * days), the rate being the greater of the contact's own (repeat_90d * ln 2 / 90) and
-        the shop's (sold_90d * ln 2 / 90 / contacts), the latter times the rule's lift where there is one.
+        1 - (1 - c) exp(-rate * days), the rate being the greater of the contact's own (repeat_90d * ln 2
+        / 90) and the shop's (sold_90d * ln 2 / 90 / contacts); c, from `sure`, the confidence of the rule
+        that goes from this basket to the item, 0 where there is none.
         """
         held = self._held
         assert held is not None, "asked before catalogue() gave one"  # noqa: S101
-        weights = dict(zip(view.repeat_items, view.repeat_90d, strict=True))
+        rates = (float(weight) * math.log(2) / 90 for weight in view.repeat_90d)
+        own = dict(zip(view.repeat_items, rates, strict=True))
         found = []
         for place, item in enumerate(items):
             row = held.catalogue.index.get(item)
-            shop = (
-                0.0 if row is None else float(held.rates[row]) * (lifts[place] if lifts is not None else 1.0)
-            )
-            own = float(weights.get(item, 0.0)) * math.log(2) / 90
-            found.append(-math.expm1(-max(own, shop) * days))
+            shop = 0.0 if row is None else float(held.rates[row])
+            missed = math.exp(-max(own.get(item, 0.0), shop) * days)
+            found.append(1.0 - (1.0 - (0.0 if sure is None else sure[place])) * missed)
         return found
 
 

@@ -1,5 +1,6 @@
 """One small real world for every test that needs one: ingested, built and trained by the real functions."""
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -10,15 +11,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 
 from nextbest.settings import Settings
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
-QUICK = {
-    "channel": {"log": "simulated"},
-    "next-purchase": {"epochs": "1", "moments": "3", "contacts": "120"},
-}
-"""Options that keep the world small; what they cost in quality is of no matter here."""
+os.environ.pop("COLUMNS", None)  # several processes that test are told a width, and one is not
 HOUSEHOLDS = 260
 """As few as churn can be calibrated on."""
 QUICK = {
@@ -79,9 +77,17 @@ def _move_registry(file: Path, before: str, after: str) -> None:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """A world of 260 households, their year moved to end at NOW; every model trained is champion."""
-    settings = Settings(home=tmp_path_factory.mktemp("world") / "home", now=NOW, workers=1)
-    _fill(settings)
+    """A world of 260 households, their year moved to end at NOW; every model trained is champion.
+
+    Where several processes test, the first to ask makes it for all.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    settings = Settings(home=folder / "world", now=NOW, workers=1)
+    with FileLock(folder / "world.lock"):
+        if not (folder / "world.made").exists():
+            _fill(settings)
+            (folder / "world.made").touch()
     return World(settings, NOW)
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pyarrow as pa
 from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, String, Table, Text
 
 from features.events._types import SCHEMAS
@@ -70,6 +71,10 @@ DECISIONS = Table(
     Index("decisions_shown", "contact_id", "placement", "timestamp"),
     Index("decisions_time", "timestamp"),
 )
+DECISION_SCHEMA = pa.schema(
+    [(c.name, pa.timestamp("us", tz="UTC") if c.name in TIMES else pa.string()) for c in DECISIONS.columns]
+)
+"""Decisions as Arrow; `shown` ([[item, propensity, source], …], best first) and `properties` are JSON."""
 FACTS = Table(
     "facts", METADATA, Column("name", String, primary_key=True), Column("value", String, nullable=False)
 )

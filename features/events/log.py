@@ -31,7 +31,16 @@ from features.events._log_contacts import merge_contacts
 from features.events._log_engine import Quick, checkpoint, engine_of, writing
 from features.events._log_links import LINK_COLUMNS, add_links, all_links, touching
 from features.events._log_rows import Row, decision, decision_back, micros, moment, order_key, pieces, rows_of
-from features.events._log_tables import CONTACTS, COUNTERS, DECISIONS, EVENTS, FACTS, LINKS, TIMES
+from features.events._log_tables import (
+    CONTACTS,
+    COUNTERS,
+    DECISION_SCHEMA,
+    DECISIONS,
+    EVENTS,
+    FACTS,
+    LINKS,
+    TIMES,
+)
 from features.events._log_upgrade import POSITION, upgrade
 from features.events._types import SCHEMAS, to_frame
 from features.events.lake import Lake
@@ -246,7 +255,10 @@ class EventLog:
     # --- decisions
 
     def record_decision(self, row: Row) -> None:
-        """Store an answer given: decision_id, timestamp, kind, shown, …; other keys are kept too."""
+        """Store an answer given: decision_id, timestamp, kind, shown, …; other keys are kept too.
+
+        `shown`: [item, propensity, source of the item] each, best first.
+        """
         self.record_decisions([row])
 
     def record_decisions(self, rows: Iterable[Row]) -> None:
@@ -265,6 +277,21 @@ class EventLog:
         with self._engine.connect() as connection:
             return [decision_back(dict(row)) for row in connection.execute(query).mappings()]
 
+    def decision_tables(self, since: datetime | None = None) -> Iterator[pa.Table]:
+        """Yield the recorded decisions as Arrow, DECISION_SCHEMA, in no order: for many, in little memory."""
+        query = select(DECISIONS)
+        if since is not None:
+            query = query.where(DECISIONS.c.timestamp >= micros(since))
+        with self._engine.connect().execution_options(yield_per=_CHUNK) as connection:
+            for rows in connection.execute(query).partitions():
+                yield _arrow(rows, DECISION_SCHEMA)
+
+    def forget_decisions(self, before: datetime) -> int:
+        """Delete the decisions made before a moment; returns how many."""
+        with self._writing() as connection:
+            old = delete(DECISIONS).where(DECISIONS.c.timestamp < micros(before))
+            return int(connection.execute(old).rowcount)
+
     def shown(
         self, contact_id: str, placement: str, since: datetime, until: datetime, most: int = 200
     ) -> set[str]:
@@ -277,7 +304,7 @@ class EventLog:
         )
         with self._engine.connect() as connection:
             latest = connection.scalars(query.order_by(held.timestamp.desc()).limit(most)).all()
-        return {str(item) for shown in latest for item, _ in json.loads(shown)}
+        return {str(item) for shown in latest for item, *_ in json.loads(shown)}
 
     # --- forgetting
 
@@ -352,8 +379,11 @@ def _out(row: Row) -> dict[str, Any]:
 
 
 def _table(rows: Sequence[Sequence[Any]], name: str) -> pa.Table:
+    return _arrow(rows, SCHEMAS[name])
+
+
+def _arrow(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.Table:
     """Return database rows as Arrow; microseconds become times without passing through Python datetimes."""
-    schema = SCHEMAS[name]
     if not rows:
         return schema.empty_table()
     columns = zip(*rows, strict=True)

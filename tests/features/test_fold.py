@@ -26,9 +26,9 @@ PATHS = {
     "soap": "home/bath",
 }
 KINDS = (
-    "page_viewed", "product_viewed", "product_clicked", "product_added", "products_searched",
-    "form_submitted", "message_sent", "message_opened", "message_clicked", "unsubscribed",
-    "order_refunded", "wished",
+    "page_viewed", "product_viewed", "product_clicked", "product_added", "product_removed",
+    "products_searched", "form_submitted", "message_sent", "message_opened", "message_clicked",
+    "unsubscribed", "order_refunded", "wished",
 )  # fmt: skip
 ITEM = st.sampled_from([*PATHS, "bag", None])
 AMOUNT = st.one_of(st.none(), st.sampled_from([0.0, 0.99, 3.5, 1200.0]))

@@ -219,12 +219,11 @@ def test_a_full_softmax_learns_the_same_circle_as_a_sampled_one(circle):
 
 
 def test_early_stopping_leaves_out_what_was_bought_where_nothing_is_bought_twice():
-    from models._histories import split_last
-    from models.sequence import _numbered
+    from models._histories import Histories, split_last
 
     for repeats in (False, True):
         lines = purchases(30, lambda c, again=repeats: [["a"], ["b"], ["a" if again else "c"]])
-        _, check = split_last(_numbered(lines, ["a", "b", "c"]), 5, 10, 1.0, 0)
+        _, check = split_last(Histories.of(lines, ["a", "b", "c"]), 5, 10, 1.0, 0)
         assert check.only_new is not repeats
 
 

@@ -143,7 +143,9 @@ class Ranks:
         self.before()
         chosen = self.item_ids[:k]
         given = None if self.probability is None else np.full(len(chosen), self.probability)
-        reasons = [Reason("bought_together", {"item_id": "i02", "lift": 2.0})] * len(chosen)
+        reasons = [Reason("bought_together", {"item_id": "i02", "lift": 2.0, "confidence": 0.25})] * len(
+            chosen
+        )
         return Ranking(chosen, np.arange(len(chosen), 0, -1) / 10, reasons, self.source, given)
 
 

@@ -163,7 +163,7 @@ def test_exploring_shares_its_choices_out_and_says_with_which_chance(shop: Any) 
     shop.contacts = consents(**EVERYTHING)
     (decision,) = shop.reach("c1", explore=True, channels=["email", "sms"], value=100.0)
     assert 0 < decision.propensity < 1
-    assert shop.decisions[-1]["shown"] == [[decision.best, decision.propensity]]
+    assert shop.decisions[-1]["shown"] == [[decision.best, decision.propensity, decision.source]]
 
 
 def test_decisions_are_written_down_with_their_campaign(shop: Any) -> None:

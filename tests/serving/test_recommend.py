@@ -179,8 +179,8 @@ def test_no_category_takes_the_whole_page_while_others_have_something(shop: Any)
 def test_estimates_are_the_shoppers_and_the_shops_rates(shop: Any) -> None:
     shop.champions.models["basket"] = shop.ranks(["i08"], probability=None, source="basket")
     item = shop.recommend(contact_id="c1", k=1).items[0]
-    rate = (100 - 8) * math.log(2) / 90 / 500 * 2.0  # twice: the rule's lift
-    assert item.probability == pytest.approx(1 - math.exp(-rate * 30))
+    rate = (100 - 8) * math.log(2) / 90 / 500
+    assert item.probability == pytest.approx(1 - (1 - 0.25) * math.exp(-rate * 30)), "the rule's confidence"
     shop.champions.models.clear()
     item = shop.recommend(contact_id="c1", k=1).items[0]
     weight = shop.live.states["c1"].at(shop.now.timestamp()).repeat_90d[1]
@@ -193,8 +193,8 @@ def test_every_answer_is_written_down_with_its_propensity(shop: Any) -> None:
         {
             "decision_id": answer.recommendation_id, "timestamp": shop.now, "kind": "recommendations",
             "contact_id": "c1", "anonymous_id": None, "placement": "email", "campaign_id": None,
-            "shown": [[item, 1.0] for item in ids(answer)], "source": answer.source,
-            "model_version": answer.model_version, "fallback": answer.fallback,
+            "shown": [[item, 1.0, "frequency"] for item in ids(answer)], "source": answer.source,
+            "model_version": answer.model_version, "fallback": answer.fallback, "explore": False,
         }
     ]  # fmt: skip
 

@@ -1,0 +1,223 @@
+"""The joins behind the decision report, in DuckDB: answers, what was seen and clicked of them, order lines.
+
+A slot is an item at a position of an answer; an answer that chooses a channel has one. A touch is a view or a
+click of a slot. An order line is credited to the latest click before it, within the window, on that item by
+the same person; a line no click can claim may be assisted by the latest view in the same way. Each line
+counts once. A message's touch names no item: whatever is ordered may follow it.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+
+from features._known import link_rows, merge_rows
+from features.events import _duck
+from features.events._identity import Graph
+from features.events._log_tables import DECISION_SCHEMA
+from features.events._types import SCHEMAS, to_arrow
+from features.events.lake import Lake
+from features.events.log import EventLog
+from nextbest.settings import Settings
+
+VIEW_EVENTS = ("recommendation_viewed", "message_sent")
+CLICK_EVENTS = ("recommendation_clicked", "message_clicked")
+MESSAGES = ("message_sent", "message_clicked")
+ORDERS = ("order_completed",)
+
+_ANSWERS = """
+CREATE TABLE answers AS
+SELECT
+    row_number() OVER () AS answer, decision_id, timestamp AS moment,
+    coalesce(placement, kind) AS placement, coalesce(fallback, '') AS fallback,
+    coalesce(model_version, '') AS model_version, coalesce(source, 'none') AS source,
+    kind = 'best_channel' AS of_message,
+    coalesce(json_extract_string(properties, '$.explore') = 'true', false) AS explore,
+    list_filter(from_json(shown, '[["VARCHAR"]]'), lambda entry: entry[1] IS NOT NULL) AS shown
+FROM {decisions}
+"""
+_COUNTS = """
+CREATE TABLE counts AS
+SELECT
+    placement, fallback, model_version, source, explore, count(*) AS n,
+    list_transform(shown, lambda entry: coalesce(entry[3], source)) AS sources
+FROM answers WHERE moment < $until OR $until IS NULL
+GROUP BY ALL
+"""
+_EVENTS = """
+CREATE TABLE happened AS
+SELECT
+    event_id, event, timestamp AS moment, item_id, quantity, price,
+    coalesce(
+        merged_id, contact_id, if(timestamp <= coalesce(linked_until, timestamp), linked_id, NULL),
+        'visitor ' || anonymous_id
+    ) AS person,
+    coalesce(properties->>'recommendation_id', properties->>'decision_id') AS decision_id,
+    try_cast(properties->>'position' AS INTEGER) AS position
+FROM (
+    WITH lake AS ({lake}), log AS ({log})
+    SELECT * FROM lake UNION ALL SELECT * FROM log ANTI JOIN lake USING (event_id)
+)
+LEFT JOIN {links} USING (anonymous_id)
+LEFT JOIN {merges} ON contact_id = earlier_id
+WHERE timestamp <= $now
+"""
+_WANTED = "event IN (SELECT unnest($events)) AND timestamp >= $since"
+_TOUCHES = """
+CREATE TABLE touches AS
+SELECT
+    event_id, event IN (SELECT unnest($clicks)) AS click, moment, person, decision_id, position,
+    CASE WHEN event IN (SELECT unnest($messages)) THEN NULL ELSE item_id END AS item_id,
+    event IN (SELECT unnest($messages)) AS of_message
+FROM happened
+WHERE event IN (SELECT unnest($clicks || $views))
+    AND (decision_id IS NOT NULL OR event NOT IN (SELECT unnest($messages)))
+"""
+_SLOTS = """
+CREATE TABLE slots AS
+SELECT
+    answer, decision_id, position, entry[1] AS item_id, coalesce(entry[3], source) AS source,
+    placement, fallback, model_version, of_message, moment
+FROM (
+    SELECT * EXCLUDE shown, unnest(shown) AS entry, generate_subscripts(shown, 1) AS position
+    FROM answers SEMI JOIN touches USING (decision_id)
+)
+"""
+_MATCHED = """
+CREATE TABLE matched AS
+SELECT answer, s.position, click, t.moment, person, s.item_id, event_id
+FROM touches AS t JOIN slots AS s USING (decision_id, item_id, of_message)
+UNION ALL
+SELECT answer, s.position, click, t.moment, person, if(of_message, NULL, s.item_id), event_id
+FROM touches AS t JOIN slots AS s USING (decision_id, of_message)
+WHERE t.item_id IS NULL
+    AND (of_message OR t.position = s.position OR (NOT click AND t.position IS NULL))
+"""
+_LINES = """
+CREATE TABLE lines AS
+SELECT
+    event_id, item_id, person, moment, coalesce(price, 0) * coalesce(quantity, 1) AS amount
+FROM happened
+WHERE event IN (SELECT unnest($orders)) AND person IN (SELECT person FROM matched)
+"""
+_CREDITED = """
+WITH touched AS (
+    SELECT person, item_id, moment, max((answer, position)) AS slot
+    FROM matched WHERE click = $click GROUP BY ALL
+),
+of_item AS (
+    SELECT l.event_id, t.moment, t.slot
+    FROM lines AS l ASOF JOIN (FROM touched WHERE item_id IS NOT NULL) AS t
+    ON l.person = t.person AND l.item_id = t.item_id AND l.moment >= t.moment
+),
+of_anything AS (
+    SELECT l.event_id, t.moment, t.slot
+    FROM lines AS l ASOF JOIN (FROM touched WHERE item_id IS NULL) AS t
+    ON l.person = t.person AND l.moment >= t.moment
+)
+SELECT c.event_id, arg_max(c.slot, c.moment)[1] AS answer, arg_max(c.slot, c.moment)[2] AS position
+FROM (FROM of_item UNION ALL FROM of_anything) AS c JOIN lines AS l USING (event_id)
+WHERE l.moment <= c.moment + $days * INTERVAL 1 DAY AND {free}
+GROUP BY c.event_id
+"""
+_RESULTS = """
+CREATE TABLE results AS
+SELECT
+    s.placement, s.source, s.fallback, s.model_version, s.position, m.*,
+    coalesce(c.amount, 0) AS revenue, c.answer IS NOT NULL AS converted,
+    coalesce(a.amount, 0) AS assisted_revenue, a.answer IS NOT NULL AS assisted
+FROM (
+    SELECT
+        answer, position, bool_or(click) AS clicked, bool_or(NOT click) AS view_reported,
+        arg_max(person, (click, moment)) AS person,
+        max(moment) FILTER (click) + $days * INTERVAL 1 DAY > $now AS open
+    FROM matched GROUP BY ALL
+) AS m
+JOIN slots AS s USING (answer, position)
+LEFT JOIN (
+    SELECT answer, position, sum(amount) AS amount FROM credited JOIN lines USING (event_id) GROUP BY ALL
+) AS c USING (answer, position)
+LEFT JOIN (
+    SELECT answer, position, sum(amount) AS amount FROM helped JOIN lines USING (event_id) GROUP BY ALL
+) AS a USING (answer, position)
+WHERE s.moment < $until OR $until IS NULL
+"""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which answers are looked at (since <= moment < until), until when, and the days a touch counts for."""
+
+    since: datetime | None
+    until: datetime | None
+    now: datetime
+    days: float
+
+
+@contextmanager
+def joined(settings: Settings, span: Span) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yield a connection with two tables that do not grow with the log's answers.
+
+    `counts`: answers by placement, fallback, model_version, source and explore, with each one's `sources` by
+    position. `results`: a row for each slot touched. Works on disk, in bounded memory.
+    """
+    lake = Lake(settings.lake)
+    with lake.workspace() as folder, _duck.connect(folder, str(folder / "report.duckdb")) as connection:
+        with closing(EventLog(settings.event_log_url)) as log:
+            _write_decisions(log, folder / "decisions.parquet", span)
+            _write_tail(log, lake, folder / "log.parquet")
+            graph = Graph(log.links())
+        pq.write_table(link_rows(graph), folder / "links.parquet")
+        pq.write_table(merge_rows(graph), folder / "merges.parquet")
+        _join(connection, folder, lake, span)
+        yield connection
+
+
+def _write_decisions(log: EventLog, file: Path, span: Span) -> None:
+    with pq.ParquetWriter(file, DECISION_SCHEMA) as writer:
+        for table in log.decision_tables(span.since):
+            writer.write_table(table)
+
+
+def _write_tail(log: EventLog, lake: Lake, file: Path) -> None:
+    """Write the events that the lake was not fed yet."""
+    fed = lake.manifest().get("log", {})
+    since = int(fed.get("position", 0)) if fed.get("log_id") == log.log_id() else 0
+    with pq.ParquetWriter(file, SCHEMAS["events"]) as writer:
+        for frame in log.read(since):
+            writer.write_table(to_arrow(frame, "events"))
+
+
+def _join(connection: duckdb.DuckDBPyConnection, folder: Path, lake: Lake, span: Span) -> None:
+    def run(query: str, **values: Any) -> None:
+        connection.execute(query, values or None)
+
+    run("SET enable_progress_bar = false")
+    run(_ANSWERS.format(decisions=_duck.parquet([folder / "decisions.parquet"])))
+    (first,) = connection.execute("SELECT min(moment) FROM answers").fetchone() or (None,)
+    since = first or span.now
+    run(_COUNTS, until=span.until)
+    files = lake.files(since)
+    stored = _duck.select("*", files) if files else _duck.nothing(SCHEMAS["events"])
+    tail = _duck.select("*", [folder / "log.parquet"])
+    run(
+        _EVENTS.format(
+            lake=f"FROM ({stored}) WHERE {_WANTED}", log=f"FROM ({tail}) WHERE {_WANTED}",
+            links=_duck.parquet([folder / "links.parquet"]),
+            merges=_duck.parquet([folder / "merges.parquet"]),
+        ),
+        now=span.now, since=since, events=[*VIEW_EVENTS, *CLICK_EVENTS, *ORDERS],
+    )  # fmt: skip
+    run(_TOUCHES, clicks=list(CLICK_EVENTS), views=list(VIEW_EVENTS), messages=list(MESSAGES))
+    run(_SLOTS)
+    run(_MATCHED)
+    run(_LINES, orders=list(ORDERS))
+    run(f"CREATE TABLE credited AS {_CREDITED.format(free='true')}", click=True, days=span.days)
+    free = "c.event_id NOT IN (SELECT event_id FROM credited)"
+    run(f"CREATE TABLE helped AS {_CREDITED.format(free=free)}", click=False, days=span.days)
+    run(_RESULTS, days=span.days, now=span.now, until=span.until)
