@@ -71,8 +71,10 @@ def ready(items: pd.DataFrame) -> Iterator[Callable[..., tuple[Any, Any]]]:
     backend = ibis.duckdb.connect()
     backend.raw_sql("SET threads = 1")
 
-    def make(events: Sequence[Event], linked: Sequence[tuple[str, str]] = ()) -> tuple[Any, Any]:
-        graph = Graph(Link(*pair, 0, False, n) for n, pair in enumerate(linked))
+    def make(
+        events: Sequence[Event], linked: Sequence[tuple[str, str]] = (), links: Sequence[Link] = ()
+    ) -> tuple[Any, Any]:
+        graph = Graph([*links, *(Link(*pair, 0, False, n) for n, pair in enumerate(linked))])
         table = ibis.memtable(pa.Table.from_pylist(list(events), schema=SCHEMA))
         prepared = known(
             table,

@@ -1,5 +1,6 @@
 """The served state is the state counted from all events, whatever came in whichever order."""
 
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.events._identity import Graph, Person
+from features.events._identity import Graph, Link, Person
 from features.events.log import EventLog
 from features.fold import fold
 from features.live import LiveContacts
@@ -22,6 +23,7 @@ from nextbest.columns import AS_OF
 from .test_fold import PATHS, same
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+DAY_MICROS = 86_400_000_000
 DAYS = st.integers(0, 6)
 WHO = st.sampled_from("abc")
 VISITOR = st.sampled_from("vw")
@@ -153,3 +155,28 @@ def same_or_nothing(ours: Any, expected: Any) -> None:
     assert bool(ours.features) == bool(expected.features)
     if expected.features:
         same(ours, expected, 10.0)
+
+
+def test_the_build_gives_events_to_whom_the_links_say(ready: Any, event: Any) -> None:
+    chance = random.Random(5)
+    for _ in range(6):
+        links = [
+            Link(
+                chance.choice("abcdvw"),
+                chance.choice("abcd"),
+                chance.randint(0, 6) * DAY_MICROS,
+                alias,
+                place,
+            )
+            for place, alias in enumerate(chance.choices([True, False], k=7))
+        ]
+        graph = Graph(links)
+        events = [
+            event("wished", contact_id=contact, anonymous_id=visitor)
+            | {"timestamp": datetime.fromtimestamp(days * 86_400, UTC)}
+            for contact in ("a", "b", "c", "d", None) for visitor in ("v", "w", "a", "b") for days in range(7)
+        ]  # fmt: skip
+        backend, prepared = ready(events, links=links)
+        found = dict(backend.to_pyarrow(prepared.select("event_id", "contact_id")).to_pandas().to_numpy())
+        for each in events:
+            assert found[each["event_id"]] == owner_of(each, graph), (each, links)

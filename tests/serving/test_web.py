@@ -173,6 +173,20 @@ def test_the_identity_token_may_come_as_a_header(guarded: Any) -> None:
     assert guarded.post("/v1/recommendations", json={"contact_id": "c1"}, headers=headers).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("key", "token", "identified"),
+    [(WRITE, None, False), (WRITE, "0" * 64, False), (WRITE, TOKEN, True), (SECRET, None, True)],
+)
+def test_an_anonymous_id_opens_its_contact_only_to_who_may_know(
+    guarded: Any, key: str, token: str | None, identified: bool
+) -> None:
+    guarded.app.state.engine.contact_of = {"v": "c1"}.get
+    headers = {"authorization": f"Bearer {key}"} | ({"x-identity-token": token} if token else {})
+    for visitor, known in (("v", identified), ("w", False)):
+        answer = guarded.post("/v1/recommendations", json={"anonymous_id": visitor}, headers=headers)
+        assert (answer.status_code, answer.json()["identified"]) == (200, known)
+
+
 def _both_forms(key: str | None) -> list[dict[str, str]]:
     if key is None:
         return [{}]

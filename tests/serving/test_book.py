@@ -1,0 +1,42 @@
+"""The contact book where contacts have become one person."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from nextbest.columns import CONTACT_COLUMNS
+from serving.book import ContactBook
+
+from .conftest import NOW
+
+
+def book(*contacts: dict[str, Any], said: Sequence[dict[str, Any]] = ()) -> ContactBook:
+    frame = pd.DataFrame(list(contacts)).reindex(columns=list(CONTACT_COLUMNS))
+    nothing = pd.DataFrame(columns=["contact_id", "channel", "timestamp", "event"])
+    one = {"a": ["b", "a"], "b": ["b", "a"]}
+    made = ContactBook(
+        lambda: frame, lambda: nothing, lambda ids: pd.DataFrame(),
+        lambda ids: [word for word in said if word["contact_id"] in ids],
+        members=lambda ids: [one.get(contact, [contact]) for contact in ids],
+    )  # fmt: skip
+    made.refresh()
+    return made
+
+
+def test_a_refusal_under_any_id_of_a_person_stands() -> None:
+    held = book(
+        {"contact_id": "a", "consent_email": False, "consent_sms": True, "timezone": "Europe/Paris"},
+        {"contact_id": "b", "consent_email": True, "reachable_sms": False},
+        {"contact_id": "c", "consent_email": True},
+    )
+    for record in held.of(["a", "b"]):
+        assert (record.consent["email"], record.consent["sms"], record.consent["post"]) == (False, True, None)
+        assert (record.reachable["sms"], record.timezone) == (False, "Europe/Paris")
+    assert held.of(["c"])[0].consent["email"] is True
+
+
+def test_an_unsubscription_under_an_earlier_id_counts() -> None:
+    word = {"contact_id": "a", "channel": "email", "event": "unsubscribed", "timestamp": NOW}
+    held = book({"contact_id": "b", "consent_email": True}, said=[word])
+    assert held.of(["b"])[0].consent["email"] is False
