@@ -278,37 +278,46 @@ def test_what_another_process_does_is_in_the_next_answer(fresh: Any, now: dateti
     """Whatever a worker keeps in memory, another may append, build or erase meanwhile."""
     settings, _ = fresh
     live, moment = LiveContacts.open(settings), now.timestamp()
-
-    def elsewhere(code: str) -> None:
-        start = f"""if True:
-            from datetime import datetime
-            import pandas as pd
-            from nextbest.settings import Settings
-            from features.build import build
-            from features.erase import erase
-            from features.events.lake import Lake
-            from features.events.log import EventLog
-            from features.store import Store
-            settings, now = Settings(home={str(settings.home)!r}), datetime.fromisoformat({now.isoformat()!r})
-            log = EventLog(settings.event_log_url)
-            """
-        subprocess.run([sys.executable, "-c", start + code], check=True, cwd=ROOT)
+    start = f"""if True:
+        import sys
+        from datetime import datetime
+        from nextbest.settings import Settings
+        from features.events.log import EventLog
+        from features.store import Store
+        settings, now = Settings(home={str(settings.home)!r}), datetime.fromisoformat({now.isoformat()!r})
+        log, store = EventLog(settings.event_log_url), Store(settings)
+        for line in sys.stdin:
+            exec(line)
+            print(flush=True)
+        """
 
     def orders(contact: str) -> float:
         for _ in range(2):  # the second time from memory
             (view,) = live.get([contact], moment)
         return view.features.get("orders_total", 0.0)
 
-    assert (orders("annelise"), orders("bob"), orders("nobody")) == (3, 2, 0)
-    elsewhere(
-        "log.append([dict(event_id=i, event='order_completed', timestamp=now, received_at=now, contact_id=c, "
-        "item_id='milk', order_id=i) for i, c in [('n1', 'annelise'), ('n2', 'nobody')]])"
-    )
-    assert (orders("annelise"), orders("bob"), orders("nobody")) == (4, 2, 1)
-    elsewhere("Lake(settings.lake).erase(['bob']); build(settings, now); Store(settings).erase(['annelise'])")
-    (annelise, nobody) = live.get(["annelise", "nobody"], moment)
-    assert (annelise.known, nobody.known) == (False, True)  # of the former only the log's event is left
-    assert (orders("annelise"), orders("bob"), orders("nobody")) == (1, 0, 1)
+    with subprocess.Popen(
+        [sys.executable, "-c", start], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+
+        def elsewhere(code: str) -> None:
+            assert other.stdin is not None
+            assert other.stdout is not None
+            print(code, file=other.stdin, flush=True)
+            assert other.stdout.readline() == "\n"
+
+        assert (orders("annelise"), orders("bob"), orders("nobody")) == (3, 2, 0)
+        elsewhere(
+            "log.append([dict(event_id=i, event='order_completed', timestamp=now, received_at=now, "
+            "contact_id=c, item_id='milk', order_id=i) for i, c in [('n1', 'annelise'), ('n2', 'nobody')]])"
+        )
+        assert (orders("annelise"), orders("bob"), orders("nobody")) == (4, 2, 1)
+        build(settings, now)
+        assert (orders("annelise"), orders("bob"), orders("nobody")) == (4, 2, 1)
+        elsewhere("store.erase(['annelise', 'bob'])")
+        annelise, nobody = live.get(["annelise", "nobody"], moment)
+        assert (annelise.known, nobody.known) == (False, True)  # of the former only the log's event is left
+        assert (orders("annelise"), orders("bob"), orders("nobody")) == (1, 0, 1)
 
 
 def test_a_build_between_changes_no_answer(fresh: Any, event: Any, now: datetime) -> None:
