@@ -37,6 +37,8 @@ from serving.launch import start_background
 
 RECOMMENDATIONS, BATCH = "/v1/recommendations", "/v1/batch"
 RATE = 100.0
+MOST_READY = 150.0
+"""Seconds that workers have to make rankings ready."""
 BODIES = 20_000
 
 
@@ -59,9 +61,16 @@ class Bench:
         """Ask for known contacts."""
         return self._measured(self._asking())
 
-    def warm(self) -> None:
-        """Let the first requests pass, which nothing is proven or kept for."""
+    def warm(self) -> float:
+        """Let the first requests pass and the workers get ready; return the seconds until they rest."""
+        begun = time.perf_counter()
         start(self.url, Load(RECOMMENDATIONS, "bodies.lua", self._bodies, self._seed - 1), 2.0).figures()
+        while time.perf_counter() - begun < MOST_READY:
+            before = _cpu_seconds()
+            time.sleep(2.0)
+            if _cpu_seconds() - before < 0.1:
+                break
+        return round(time.perf_counter() - begun, 1)
 
     def _measured(self, load: Load) -> dict[str, float]:
         before = _cpu_seconds()
@@ -157,7 +166,7 @@ def run(home: Path, seconds: float, seed: int, workers: int, port: int, pairs: i
         with start_background(settings, home / "benchmark-service.log") as url:
             found["start_seconds"] = round(time.perf_counter() - begun, 2)
             bench = Bench(url, Path(folder), contacts, seconds, seed)
-            bench.warm()
+            found["ready_seconds"] = bench.warm()
             empty = bench.empty()
             asked = found["recommendations"] = bench.recommendations()
             found["ratio"] = round(asked["requests_per_second"] / empty["requests_per_second"], 3)

@@ -31,6 +31,7 @@ class Amounts:
 
     personal: int = 150
     sequence: int = 60
+    newcomers: int = 10
     neighbours: int = 60
     recent: int = 12
     """Recent and viewed items whose neighbours are looked up."""
@@ -89,7 +90,7 @@ class Generators:
         amounts = self.amounts
         personal = self.shelf.rows_of(shopper.repeat_items)
         scores = self._sequence_scores(shopper, context)
-        likely = _NONE if scores is None else self._sequence_rows[top(scores, amounts.sequence)]
+        likely = self._likely(scores)
         speaking, spoken_for = self._neighbours(shopper, context)
         weights = category_weights(self.shelf, shopper, context, CATEGORIES)
         category = best_in_categories(self.shelf, weights, amounts.category, "sold_30d")
@@ -112,6 +113,14 @@ class Generators:
             len(context) > 0,
             asked,
         )
+
+    def _likely(self, scores: Floats | None) -> Rows:
+        """Return the rows most likely next; newcomers have places of their own and take nobody else's."""
+        if scores is None or self.sequence is None:
+            return _NONE
+        learned, amounts = self.sequence.learned, self.amounts
+        new = learned + top(scores[learned:], amounts.newcomers)
+        return self._sequence_rows[np.concatenate([top(scores[:learned], amounts.sequence), new])]
 
     def _sequence_scores(self, shopper: Shopper, context: Sequence[str]) -> Floats | None:
         if self.sequence is None:

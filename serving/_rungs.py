@@ -106,11 +106,23 @@ class Rungs:
             return ranking
 
         ranking = self._kept.of(person.view, ask.catalogue, (loaded.version, plenty, *context), rank)
-        if blind and not context and ask.asked.placement in OF_THE_MOMENT and interest(person.view):
-            moment = self._viewed(ask)
-            ranking, sources = together(ranking, moment.ranking, moment.sources, plenty)
-            return Given(ranking, loaded.version, sources=sources)
-        return Given(ranking, loaded.version)
+        moment = self._moment(ask) if blind and not context else None
+        if moment is None:
+            return Given(ranking, loaded.version)
+        ranking, sources = together(ranking, moment.ranking, moment.sources, plenty)
+        return Given(ranking, loaded.version, sources=sources)
+
+    def _moment(self, ask: Ask) -> Given | None:
+        """Return what speaks of the moment where that may join a ranking; None for nothing, or a failure."""
+        if ask.asked.placement not in OF_THE_MOMENT:
+            return None
+        try:
+            return self._viewed(ask)
+        except Skipped:
+            return None
+        except Exception:
+            log.exception("what was seen could not join the ranking")
+            return None
 
     def _basket(self, ask: Ask) -> Given:
         """What goes with the items named, else with what was seen and bought last."""

@@ -42,7 +42,7 @@ log = logging.getLogger("nextbest.engine")
 
 REFRESH_SECONDS = 5.0
 """How often the background looks whether feature tables or contacts have changed."""
-PAUSE_SECONDS = 0.002
+PAUSE_SECONDS = 0.01
 """Between rankings that are made ready."""
 RECOMMENDERS = ("next-purchase", "basket")
 WORDS = (CONTACT_ID, CHANNEL, TIMESTAMP, EVENT)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -109,7 +110,11 @@ def _calls() -> Iterator[tuple[Call, str | None]]:
 def _taking(kind: str | None) -> Respond:
     async def respond(engine: Any, http: Http) -> Response:
         http.state.source = "intake"
-        return json_response(await _take(engine, http, kind))
+        started = time.perf_counter()
+        received = await _take(engine, http, kind)
+        metrics: Metrics = http.app.state.metrics
+        metrics.visible.observe(time.perf_counter() - started)  # stored, and so in every answer from now on
+        return json_response(received)
 
     return respond
 

@@ -58,7 +58,14 @@ SELECT
         'visitor ' || anonymous_id
     ) AS person,
     coalesce(properties->>'recommendation_id', properties->>'decision_id') AS decision_id,
-    try_cast(properties->>'position' AS INTEGER) AS position
+    try_cast(properties->>'position' AS INTEGER) AS position,
+    list_filter(
+        list_transform(
+            try_cast(json_extract(properties, '$.products') AS JSON[]),
+            lambda product: coalesce(product->>'product_id', product->>'item_id')
+        ),
+        lambda product: product IS NOT NULL
+    ) AS products
 FROM (
     WITH lake AS ({lake}), log AS ({log})
     SELECT * FROM lake UNION ALL SELECT * FROM log ANTI JOIN lake USING (event_id)
@@ -72,7 +79,9 @@ _TOUCHES = """
 CREATE TABLE touches AS
 SELECT
     event_id, event IN (SELECT unnest($clicks)) AS click, moment, person, decision_id, position,
-    CASE WHEN event IN (SELECT unnest($messages)) THEN NULL ELSE item_id END AS item_id,
+    unnest(
+        if(event IN (SELECT unnest($messages)), [NULL], if(len(products) > 0, products, [item_id]))
+    ) AS item_id,
     event IN (SELECT unnest($messages)) AS of_message
 FROM happened
 WHERE event IN (SELECT unnest($clicks || $views))

@@ -128,7 +128,7 @@ def _counts(connection: duckdb.DuckDBPyConnection) -> _Counts:
 def _unmatched(connection: duckdb.DuckDBPyConnection) -> dict[str, object]:
     """Count the views and clicks that name no answer here, or no item of it."""
     row = connection.execute("""
-        SELECT count(*) FILTER (NOT click), count(*) FILTER (click)
+        SELECT count(DISTINCT event_id) FILTER (NOT click), count(DISTINCT event_id) FILTER (click)
         FROM touches ANTI JOIN matched USING (event_id)
         """).fetchone()
     views, clicks = row or (0, 0)

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -278,37 +279,46 @@ def test_what_another_process_does_is_in_the_next_answer(fresh: Any, now: dateti
     """Whatever a worker keeps in memory, another may append, build or erase meanwhile."""
     settings, _ = fresh
     live, moment = LiveContacts.open(settings), now.timestamp()
-
-    def elsewhere(code: str) -> None:
-        start = f"""if True:
-            from datetime import datetime
-            import pandas as pd
-            from nextbest.settings import Settings
-            from features.build import build
-            from features.erase import erase
-            from features.events.lake import Lake
-            from features.events.log import EventLog
-            from features.store import Store
-            settings, now = Settings(home={str(settings.home)!r}), datetime.fromisoformat({now.isoformat()!r})
-            log = EventLog(settings.event_log_url)
-            """
-        subprocess.run([sys.executable, "-c", start + code], check=True, cwd=ROOT)
+    start = f"""if True:
+        import sys
+        from datetime import datetime
+        from nextbest.settings import Settings
+        from features.events.log import EventLog
+        from features.store import Store
+        settings, now = Settings(home={str(settings.home)!r}), datetime.fromisoformat({now.isoformat()!r})
+        log, store = EventLog(settings.event_log_url), Store(settings)
+        for line in sys.stdin:
+            exec(line)
+            print(flush=True)
+        """
 
     def orders(contact: str) -> float:
         for _ in range(2):  # the second time from memory
             (view,) = live.get([contact], moment)
         return view.features.get("orders_total", 0.0)
 
-    assert (orders("annelise"), orders("bob"), orders("nobody")) == (3, 2, 0)
-    elsewhere(
-        "log.append([dict(event_id=i, event='order_completed', timestamp=now, received_at=now, contact_id=c, "
-        "item_id='milk', order_id=i) for i, c in [('n1', 'annelise'), ('n2', 'nobody')]])"
-    )
-    assert (orders("annelise"), orders("bob"), orders("nobody")) == (4, 2, 1)
-    elsewhere("Lake(settings.lake).erase(['bob']); build(settings, now); Store(settings).erase(['annelise'])")
-    (annelise, nobody) = live.get(["annelise", "nobody"], moment)
-    assert (annelise.known, nobody.known) == (False, True)  # of the former only the log's event is left
-    assert (orders("annelise"), orders("bob"), orders("nobody")) == (1, 0, 1)
+    with subprocess.Popen(
+        [sys.executable, "-c", start], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+
+        def elsewhere(code: str) -> None:
+            assert other.stdin is not None
+            assert other.stdout is not None
+            print(code, file=other.stdin, flush=True)
+            assert other.stdout.readline() == "\n"
+
+        assert (orders("annelise"), orders("bob"), orders("nobody")) == (3, 2, 0)
+        elsewhere(
+            "log.append([dict(event_id=i, event='order_completed', timestamp=now, received_at=now, "
+            "contact_id=c, item_id='milk', order_id=i) for i, c in [('n1', 'annelise'), ('n2', 'nobody')]])"
+        )
+        assert (orders("annelise"), orders("bob"), orders("nobody")) == (4, 2, 1)
+        build(settings, now)
+        assert (orders("annelise"), orders("bob"), orders("nobody")) == (4, 2, 1)
+        elsewhere("store.erase(['annelise', 'bob'])")
+        annelise, nobody = live.get(["annelise", "nobody"], moment)
+        assert (annelise.known, nobody.known) == (False, True)  # of the former only the log's event is left
+        assert (orders("annelise"), orders("bob"), orders("nobody")) == (1, 0, 1)
 
 
 def test_a_build_between_changes_no_answer(fresh: Any, event: Any, now: datetime) -> None:
@@ -421,6 +431,15 @@ def test_a_second_claim_takes_away_what_a_row_had_counted(fresh: Any, event: Any
     found = forget(settings, ["cid"], log)
     assert found.log == 2  # and what may be cid's goes with cid
     assert LiveContacts.open(settings).visitors(["v"], now.timestamp())[0].features == {}
+
+
+def test_two_are_erased_at_once(fresh: Any) -> None:
+    settings, log = fresh
+    with ThreadPoolExecutor(2) as pool:
+        erased = list(pool.map(lambda contact: forget(settings, [contact], log), ["annelise", "bob"]))
+    assert all(erased)
+    assert Store(settings).online("contact_card", ["annelise", "bob"]) == [None, None]
+    assert pq.read_table(settings.tables / "contact_lists.parquet")["contact_id"].to_pylist() == ["cid"]
 
 
 def test_an_erased_contact_is_nowhere(fresh: Any, now: datetime) -> None:

@@ -119,7 +119,7 @@ def test_gzip_is_noticed_and_the_content_type_is_not(
         ("/v1/batch", b"", 400, "malformed_json"), ("/v1/batch", b'{"a": NaN}', 400, "malformed_json"),
         ("/v1/batch", b'{"batch": {}}', 400, "invalid_request"), ("/v1/track", b"{}", 400, "invalid_event"),
         ("/v1/batch", b"\x1f\x8b nonsense", 400, "malformed_gzip"),
-        ("/v1/batch", gzip.compress(b'{"batch": []}')[:-9], 400, "malformed_gzip"),
+        ("/v1/batch", gzip.compress(b'{"batch": []}', mtime=0)[:-9], 400, "malformed_gzip"),
         ("/v1/batch", gzip.compress(b" " * (BATCH_BYTES + 1)), 413, "too_big"),
         ("/v1/batch", b" " * (BATCH_BYTES + 1), 413, "too_big"),
         ("/v1/batch", json.dumps({"batch": [{}] * 2501}).encode(), 413, "too_many"),

@@ -30,6 +30,9 @@ class Stored:
         self.row = {"as_of": 0, "last_seen": state.timestamp, "lists_at": state.lists_at} | state.arrays
         self.row |= state.counters | state.times
 
+    def stamp(self) -> object:
+        return "built once"
+
     def online(self, service: str, contact_ids: Sequence[str]) -> list[dict[str, Any] | None]:
         return [self.row if contact == "c1" else None for contact in contact_ids]
 
@@ -107,6 +110,15 @@ def test_a_ranker_that_learned_from_views_is_left_alone(live: Any) -> None:
     assert "because_you_viewed" in {item.reason.kind for item in ask(live, WHO[1]).items}
     live.champions.models["next-purchase"].knows_views = True
     assert shown(live, WHO[1], k=3) == ["i01", "i04", "i02"], "as it ranks"
+
+
+def test_a_view_of_nothing_known_costs_no_ranking(live: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    del live.champions.models["basket"]
+    happens(live, WHO[1], "product_viewed", "unheard of")
+    assert (ask(live, WHO[1]).source, ask(live, WHO[1]).fallback) == ("ranked", None)
+    monkeypatch.setattr("serving._rungs.like_viewed", lambda *_: 1 / 0)
+    happens(live, WHO[1], "product_viewed", "i00")
+    assert (ask(live, WHO[1]).source, ask(live, WHO[1]).fallback) == ("ranked", None)
 
 
 def test_each_item_is_written_down_with_who_gave_it(live: Any) -> None:

@@ -227,21 +227,21 @@ def test_metrics_count_requests_answers_and_champions(client: Any) -> None:
 
 
 @pytest.fixture
-def logging_json(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
+def logging_restored() -> Iterator[None]:
     ours, others = logging.getLogger("nextbest"), logging.getLogger().handlers
     before = (ours.level, ours.propagate, ours.handlers, [handler.formatter for handler in others])
-    configure("info")
     yield
     ours.level, ours.propagate, ours.handlers, formatters = before
     for handler, formatter in zip(others, formatters, strict=True):
         handler.setFormatter(formatter)
 
 
-@pytest.mark.usefixtures("logging_json")
+@pytest.mark.usefixtures("logging_restored")
 @pytest.mark.parametrize("contacts", [False, True])
 def test_a_request_is_a_line_with_the_answers_id_and_no_contact_unless_wanted(
     client: Any, engine: Any, capsys: pytest.CaptureFixture[str], contacts: bool
 ) -> None:
+    configure("info")
     engine.settings = engine.settings.model_copy(update={"log_requests": True, "log_contacts": contacts})
     answer = client.post("/v1/recommendations", json={"contact_id": "c1"}).json()
     engine.answers = None

@@ -33,6 +33,9 @@ def answer(name: str, day: float, placement: str | None, *shown: Any, **values: 
     }  # fmt: skip
 
 
+TOLD = ("recommendation_id", "decision_id", "position", "products")
+
+
 class Happened:
     """Events by short words, each with an id of its own."""
 
@@ -41,11 +44,7 @@ class Happened:
 
     def add(self, event: str, who: str, day: float, item: str | None = None, **values: Any) -> None:
         person = {"anonymous_id": who} if who.startswith("v") else {"contact_id": who}
-        told = {
-            name: values.pop(name)
-            for name in ("recommendation_id", "decision_id", "position")
-            if name in values
-        }
+        told = {name: values.pop(name) for name in TOLD if name in values}
         self.rows.append(
             {"event_id": f"e{len(self.rows)}", "event": event, "timestamp": at(day), "received_at": at(day),
              "item_id": item, "properties": json.dumps(told) if told else None, **person, **values}
@@ -76,7 +75,7 @@ def settings(tmp_path: Path) -> Settings:
         answer("d5", 10, None, ("email", "policy"), contact_id="c1"),
         answer("d6", 11, "buy_again", contact_id="c1", source="none", fallback="nothing_due"),
         answer("d7", 12, None, (None, "policy"), contact_id="c1"),
-        {**answer("d8", 29, "home", contact_id="c3"), "shown": [["a", 1.0]]},  # as it was written before
+        {**answer("d8", 29, "home", contact_id="c3"), "shown": [["a", 1.0], ["b", 1.0]]},  # as before
     ])  # fmt: skip
     happened = Happened()
     happened.view("c1", 0.1, "d1")  # the whole list
@@ -103,7 +102,8 @@ def settings(tmp_path: Path) -> Settings:
     happened.order("c1", 11.0, "z", 20.0)
     happened.click("c1", 12.0, "nowhere", "a")
     happened.click("c1", 12.0, "d1", "not shown")
-    happened.view("c3", 29.1, "d8", "a")
+    seen = [{"product_id": "a", "position": 1}, {"sku": "other"}]
+    happened.add("recommendation_viewed", "c3", 29.1, recommendation_id="d8", products=seen)
     happened.click("c3", 29.2, "d8", "a")
     log.append(happened.rows[known:])
     log.write_identities([{"anonymous_id": "v1", "contact_id": "c2", "timestamp": at(6)}])
@@ -125,7 +125,7 @@ def figures(outcome: Outcome) -> tuple[Any, ...]:
 def test_each_order_line_is_counted_once_where_it_was_clicked_last(settings: Settings) -> None:
     report = decision_report(settings, NOW)
     assert {name: figures(outcome) for name, outcome in named(report, "placement").items()} == {
-        "home": (2, 4, 4, 2, 0, 0.0, 1, 4.0),
+        "home": (2, 5, 4, 2, 0, 0.0, 1, 4.0),
         "email": (1, 1, 1, 1, 1, 10.0, 0, 0.0),
         "cart": (1, 2, 1, 1, 1, 7.0, 0, 0.0),
         "bought_together": (1, 1, 1, 1, 1, 3.0, 1, 99.0),
@@ -133,7 +133,7 @@ def test_each_order_line_is_counted_once_where_it_was_clicked_last(settings: Set
         "buy_again": (1, 0, 0, 0, 0, 0.0, 0, 0.0),
     }
     assert {name: figures(o)[:6] for name, o in named(report, "source").items()} == {
-        "ranked": (3, 3, 3, 2, 0, 0.0),  # of d7 too, which chose nothing
+        "ranked": (3, 4, 3, 2, 0, 0.0),  # of d7 too, which chose nothing
         "trending": (1, 1, 1, 0, 0, 0.0),
         "popular": (1, 1, 1, 1, 1, 10.0),
         "basket": (2, 2, 2, 2, 2, 10.0),
@@ -141,7 +141,7 @@ def test_each_order_line_is_counted_once_where_it_was_clicked_last(settings: Set
         "policy": (1, 1, 1, 1, 1, 20.0),
         "none": (1, 0, 0, 0, 0, 0.0),
     }
-    assert figures(report.total)[:6] == (8, 9, 8, 6, 4, 40.0)
+    assert figures(report.total)[:6] == (8, 10, 8, 6, 4, 40.0)
     assert {name: o.answers for name, o in named(report, "fallback").items()} == {
         "": 6, "no_champion": 1, "nothing_due": 1,
     }  # fmt: skip
@@ -152,7 +152,7 @@ def test_what_has_to_be_known_beside_the_figures(settings: Settings) -> None:
     assert facts["fallback_share"] == 2 / 8
     assert facts["fallback_why"] == {"no_champion": 1 / 8, "nothing_due": 1 / 8}
     assert facts["explored_answers_share"] == 1 / 8
-    assert facts["explored_items_share"] == 1 / 9
+    assert facts["explored_items_share"] == 1 / 10
     assert facts["clicks_with_open_window"] == 1
     assert (facts["views_of_no_answer"], facts["clicks_of_no_answer"]) == (0, 2)
 
