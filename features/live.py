@@ -1,10 +1,11 @@
 """Contacts as they are now: the stored rows of a person, and what the event log has since, folded."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import pyarrow.parquet as pq
@@ -26,6 +27,8 @@ FOLDED = "folded"
 """Note of a state: what its events since have made of it."""
 WARMED = 25
 """Rows of a batch: a request that waits for one waits some milliseconds."""
+COUNTED = 200
+"""People kept who were counted from all their events, because their stored rows no longer hold."""
 Row = dict[str, Any]
 
 
@@ -63,6 +66,8 @@ class LiveContacts:
         self._rules = points_rules
         self._paths = paths
         self._history = whole
+        self._counted: OrderedDict[Hashable, ContactState] = OrderedDict()
+        self._lock = Lock()
 
     @classmethod
     def open(cls, settings: Settings) -> "LiveContacts":
@@ -136,10 +141,8 @@ class LiveContacts:
             held = [rows[member] for member in sorted(person.members) if member in rows]
             if graph.touches(person.contact_id) and any(row.as_of != row.lists_as_of for row in held):
                 states[person.contact_id] = self._half_written(person, held, graph)
-            elif (parts := parts_of(person, held, graph)) is not None:
-                plans[person.contact_id] = parts
             else:
-                states[person.contact_id] = self._from_all(person)
+                plans[person.contact_id] = parts_of(person, held, graph) or [self._whole(person)]
         events = self._events([part for parts in plans.values() for part in parts])
         for contact, parts in plans.items():
             folded = [self._folded(part.state, events[id(part)]) for part in parts]
@@ -177,14 +180,23 @@ class LiveContacts:
                         found[id(part)].append(event)
         return found
 
-    def _from_all(self, person: Person) -> ContactState:
-        """Return the state counted from every event there is."""
-        empty = ContactState.empty(person.contact_id)
-        if self._history is None:
-            raise RuntimeError("a person's rows do not hold, and there is no history to count from")
-        found = self._history.events(person)
-        events = [e for e in found if e[CONTACT_ID] is not None or _until(e, person.visitors)]
-        return replace(self._fold(empty, events), known=True)
+    def _whole(self, person: Person) -> Part:
+        """Return the part that is counted from every event there is, or was for a request before."""
+        key = person.contact_id, person.members, tuple(person.visitors.items())
+        with self._lock:
+            state = self._counted.get(key)
+        if state is None:
+            if self._history is None:
+                raise RuntimeError("a person's rows do not hold, and there is no history to count from")
+            found = self._history.events(person)
+            events = [e for e in found if e[CONTACT_ID] is not None or _until(e, person.visitors)]
+            state = self._fold(ContactState.empty(person.contact_id), events)
+            state = replace(state, known=True, as_of=max(state.as_of, 1), lists_as_of=max(state.as_of, 1))
+            with self._lock:
+                self._counted[key] = state
+                while len(self._counted) > COUNTED:
+                    self._counted.popitem(last=False)
+        return Part(state, person.members, person.visitors, state.as_of)
 
     def _folded(self, state: ContactState, events: list[Row]) -> ContactState:
         """Fold, or return what folding the same events into the same state gave before."""
