@@ -35,6 +35,7 @@ def run(home: Path, seconds: int, port: int) -> int:
                     Path(sys.executable).with_name("st"), "run", f"{url}/openapi.json",
                     "-H", f"Authorization: Bearer {KEY}", "--checks", CHECKS, "--max-time", str(seconds),
                     "--continue-on-failure", "--warnings", "off", "--max-examples", "100000",
+                    "--request-timeout", "120",  # erasing writes the lake and the online file anew
                 ],
                 cwd=folder,
             )  # fmt: skip
