@@ -35,13 +35,14 @@ def forget(settings: Settings, contact_ids: Sequence[str], log: EventLog | None 
         with closing(EventLog(settings.event_log_url)) as opened:
             return forget(settings, contact_ids, opened)
     lake = Lake(settings.lake)
-    lake.write_identities(log.identities())  # or visits linked a moment ago would stay
-    log.write_identities(lake.identities())
-    scope = Graph(log.links_around(contact_ids)[1]).scope(contact_ids)
-    members = sorted(scope.members)
-    return Forgotten(
-        lake=lake.erase(members),
-        log=log.erase(members),
-        rejects=rejects.erase(settings.rejects, members),
-        features=erase(settings, members, sorted(scope.visits)),
-    )
+    with lake.locked():  # from the first to the last: another erasure, or a build, must not put anything back
+        lake.write_identities(log.identities())  # or visits linked a moment ago would stay
+        log.write_identities(lake.identities())
+        scope = Graph(log.links_around(contact_ids)[1]).scope(contact_ids)
+        members = sorted(scope.members)
+        return Forgotten(
+            lake=lake.erase(members),
+            log=log.erase(members),
+            rejects=rejects.erase(settings.rejects, members),
+            features=erase(settings, members, sorted(scope.visits)),
+        )

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -430,6 +431,15 @@ def test_a_second_claim_takes_away_what_a_row_had_counted(fresh: Any, event: Any
     found = forget(settings, ["cid"], log)
     assert found.log == 2  # and what may be cid's goes with cid
     assert LiveContacts.open(settings).visitors(["v"], now.timestamp())[0].features == {}
+
+
+def test_two_are_erased_at_once(fresh: Any) -> None:
+    settings, log = fresh
+    with ThreadPoolExecutor(2) as pool:
+        erased = list(pool.map(lambda contact: forget(settings, [contact], log), ["annelise", "bob"]))
+    assert all(erased)
+    assert Store(settings).online("contact_card", ["annelise", "bob"]) == [None, None]
+    assert pq.read_table(settings.tables / "contact_lists.parquet")["contact_id"].to_pylist() == ["cid"]
 
 
 def test_an_erased_contact_is_nowhere(fresh: Any, now: datetime) -> None:
