@@ -15,6 +15,8 @@ import os
 import platform
 import random
 import shutil
+import signal
+import sys
 import tempfile
 import time
 import urllib.request
@@ -238,6 +240,7 @@ def main() -> None:
     parser.add_argument("--freshness", type=int, default=200, metavar="PAIRS")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the service is stopped too
     found = run(asked.home, asked.seconds, asked.seed, asked.workers, asked.port, asked.freshness)
     figures = found["figures"]
     print(f"load from {found['machine']['load']}")
