@@ -79,6 +79,9 @@ class Stored:
     def online(self, service: str, ids: list[str]) -> list[dict[str, Any] | None]:
         return [self.rows.get(contact) for contact in ids]
 
+    def stamp(self) -> object:
+        return len(self.rows)
+
 
 @dataclass
 class Service:
