@@ -354,7 +354,8 @@ def erase(contact_id: str, home: Home = None, now: Now = None, as_json: Json = F
 
     with door(show_bars=False):
         summary = forget(read_settings(home, now), [contact_id])
-    show(summary, as_json, f"erased {contact_id}")
+    title = f"erased {contact_id}" if summary else f"nothing is known of a contact {contact_id}"
+    show(summary, as_json, title)
 
 
 @app.command()

@@ -126,6 +126,9 @@ def _keys(settings: Settings) -> Iterator[Finding]:
         )
     elif settings.secret_key is None:
         yield Finding("keys", "ok", "none: the service listens on this machine only")
+    elif settings.alias_key == "write":
+        risk = "configured; with the public key anybody can make two contacts one (docs/events.md)"
+        yield Finding("keys", "ok", risk, "NEXTBEST_ALIAS_KEY=secret, where customers get identity tokens")
     else:
         yield Finding("keys", "ok", "configured")
 

@@ -32,6 +32,15 @@ class ChannelSettings(BaseModel):
     """Messages a contact gets over this channel in seven days at most."""
 
 
+def _aware(value: object) -> object:
+    """Take a moment without a time zone for UTC, as --now does."""
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+    return moment.replace(tzinfo=UTC) if isinstance(moment, datetime) and moment.tzinfo is None else moment
+
+
 def _listed(value: Any) -> Any:
     """Read "a, b" as well as a JSON list."""
     if not isinstance(value, str):
@@ -86,7 +95,7 @@ class Settings(BaseSettings):
 
     home: Path = Path(".nextbest")
     """The one folder all state lives in."""
-    now: AwareDatetime | None = None
+    now: Annotated[AwareDatetime, BeforeValidator(_aware)] | None = None
     """The moment to take for the present; None: the clock."""
     seed: int = 7
 
@@ -130,7 +139,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(3000, ge=1, le=65535)
     workers: int = Field(2, ge=1)
-    """Processes that answer, each with the catalogue and the champions in memory (about 0.6 GB)."""
+    """Processes that answer, each with the catalogue and the champions in memory (about 1 GB)."""
     write_key: SecretStr | None = None
     """Public key: may send events and ask recommendations."""
     secret_key: SecretStr | None = None
@@ -153,6 +162,8 @@ class Settings(BaseSettings):
     """How often the service brings the event log into the lake; 0: only `nextbest features build` does."""
     budget_ms: float = Field(60.0, gt=0)
     """Time a request may spend on the learned model before the next rung of the ladder answers."""
+    campaign_budget_ms: float = Field(1000.0, gt=0)
+    """The same for every ten contacts of a campaign call, and for a contact card: no page waits for them."""
     ranking_seconds: float = Field(3600.0, ge=0)
     """How long a contact's ranking is given again while nothing new is known of the contact; 0: never."""
     rank_ahead: int = Field(2_500, ge=0)

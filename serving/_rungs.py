@@ -78,7 +78,7 @@ class Rungs:
             "due_ranked": lambda ask: self._due(ask, self._ranked),
             "due_personal": lambda ask: self._due(ask, self._personal),
             "rising": self._rising,
-            "trending": lambda ask: self._popularity(TRENDING, ask, ()),
+            "trending": self._rising,
             "sold": lambda ask: self._popularity(SOLD, ask, ()),
             "popular": lambda ask: self._popularity(POPULAR, ask, ask.asked.item_ids),
         }

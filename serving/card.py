@@ -35,7 +35,7 @@ class Cards:
 
     def card(self, contact_id: str, now: datetime) -> ContactCard | None:
         """Return the card; None for a contact nothing is known of."""
-        deadline = self._parts.deadline()
+        deadline = self._parts.patience()
         person = self._parts.people.many([contact_id], now, deadline)[0]
         consents = self._channels.consents(contact_id, person)
         recorded = any(c.consent is not None or c.reachable is not None for c in consents.values())
@@ -48,7 +48,7 @@ class Cards:
             engagement=_engagement(person, now),
             stage=stage(person),
             rule_score=self._rule_score(frame),
-            predictions=self._predictions.of([person], TASKS, now, self._parts.deadline(100))[0],
+            predictions=self._predictions.of([person], TASKS, now, self._parts.patience())[0],
             affinities=_affinities(person),
             consents=consents,
             as_of=AsOf(moment=now, position=person.position),

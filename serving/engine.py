@@ -216,6 +216,7 @@ class Engine:
         """Pay for lazy imports and first connections before the first request."""
         try:
             self._live.get(["nextbest-warm-up"], self.now().timestamp())
+            self._live.visitors(["nextbest-warm-up"], self.now().timestamp())
         except NextbestError as error:
             log.warning("contacts cannot be read yet: %s", error)
         except Exception:

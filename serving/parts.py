@@ -48,9 +48,13 @@ class Parts:
             raise Skipped(self.champions.why_none(task))
         return loaded
 
-    def deadline(self, contacts: int = 1) -> Deadline:
-        """Return the budget of a request: settings.budget_ms for every ten contacts begun."""
-        return Deadline(self.budget, self.settings.budget_ms * (1 + (contacts - 1) // 10))
+    def deadline(self) -> Deadline:
+        """Return the budget of a page's request."""
+        return Deadline(self.budget, self.settings.budget_ms)
+
+    def patience(self, contacts: int = 1) -> Deadline:
+        """Return the budget of a campaign call: settings.campaign_budget_ms for every ten contacts begun."""
+        return Deadline(self.budget, self.settings.campaign_budget_ms * (1 + (contacts - 1) // 10))
 
     def record(self, **row: Any) -> None:
         """Hand a decision to the log."""

@@ -66,7 +66,7 @@ class PredictionLadders:
 
     def answer(self, asked: PredictionsRequest, now: datetime) -> Predictions:
         """Return every task asked for every contact; never raises for what the platforms do."""
-        deadline = self._parts.deadline(len(asked.contact_ids))
+        deadline = self._parts.patience(len(asked.contact_ids))
         people = self._parts.people.many(asked.contact_ids, now, deadline)
         found = self.of(people, asked.tasks, now, deadline)
         return Predictions(

@@ -62,7 +62,7 @@ class ChannelLadder:
 
     def answer(self, asked: BestChannelRequest, now: datetime) -> BestChannel:
         """Return one decision a contact; never raises for what the platforms do."""
-        deadline = self._parts.deadline(len(asked.contact_ids))
+        deadline = self._parts.patience(len(asked.contact_ids))
         people = self._parts.people.many(asked.contact_ids, now, deadline)
         records = self._records(asked.contact_ids)
         channels = list(asked.channels or self._parts.settings.channels)

@@ -2,6 +2,9 @@
 
 import gc
 import os
+import signal
+import threading
+import time
 
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -14,8 +17,21 @@ from serving.logs import configure
 from serving.web import create_app
 
 
+def end_with_parent(seconds: float = 0.1) -> None:
+    """Die when the supervisor does, even by kill -9: a worker left behind would keep port and settings."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(seconds)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
 def open_engine() -> Engine:
     """Open everything the service stands on, as the environment says."""
+    end_with_parent()
     settings = Settings()
     check_binding(settings)
     configure(settings.log_level)

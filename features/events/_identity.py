@@ -3,8 +3,8 @@
 An alias makes its earlier id the same person as its contact: a -> b -> c are all c. Of several aliases of one
 id the earliest stands; where they run in a circle, the latest of it is not followed. An anonymous id that one
 person only has claimed is theirs altogether. Where several have (a shared device), the first claimer owns
-what was done anonymously up to the first claim, and nobody what came later. An event's own contact id always
-counts first.
+what was done anonymously up to the first claim, and nobody what came later. Of two first claims of one
+moment, nobody owns anything. An event's own contact id always counts first.
 """
 
 from collections import defaultdict
@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 Key = TypeVar("Key")
+NEVER = -1
+"""Microseconds before any event: of claims of one moment nobody can say which was first."""
 
 
 class Link(NamedTuple):
@@ -93,8 +95,10 @@ class Graph:
             _keep_least(claimed, self.canonical(contact), timestamp)
         if not claimed:
             return None
-        first = min(claimed, key=lambda contact: (claimed[contact], contact))
-        return first, claimed[first] if len(claimed) > 1 else None
+        (began, first), *others = sorted((timestamp, contact) for contact, timestamp in claimed.items())
+        if others and others[0][0] == began:
+            return first, NEVER
+        return first, began if others else None
 
     def person(self, contact_id: str) -> Person:
         """Return everything that is one person with a contact id."""

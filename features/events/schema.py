@@ -28,6 +28,8 @@ from nextbest.columns import (
 OLDEST = timedelta(days=38 * 365.25)
 """Decayed window sums hold doubles in range for so long (docs/decisions.md)."""
 NEWEST = timedelta(days=1)
+MOST_AMOUNT = 1e9
+"""Prices and quantities above are no shop's; one such line would hide all others in a sum."""
 REASON = "reason"
 KNOWN_EVENTS = frozenset((
     "page_viewed", "product_viewed", "product_clicked", "product_added", "product_removed", "cart_viewed",
@@ -136,7 +138,10 @@ def _objects(texts: pd.Series) -> pd.Series:
 
 
 def _amount(column: str) -> pa.Column:
-    check = pa.Check(lambda s: np.isfinite(s) & (s >= 0), error=f"{column} is negative or not finite")
+    check = pa.Check(
+        lambda s: np.isfinite(s) & (s >= 0) & (s <= MOST_AMOUNT),
+        error=f"{column} is negative, not finite or above {MOST_AMOUNT:,.0f}",
+    )
     return pa.Column(float, check, nullable=True, required=False)
 
 

@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from features.events._addresses import json_without, properties_without, text_without, traits_without
 from features.events._consents import consents
 from features.events._segment_names import canonical, snake_case
-from features.events.schema import NEWEST, OLDEST
+from features.events.schema import MOST_AMOUNT, NEWEST, OLDEST
 from nextbest.columns import CONTACT_ID, EVENT_COLUMNS, EVENT_ID, ORDER_COMPLETED, ORDER_REFUNDED, TIMESTAMP
 
 TYPES = ("track", "identify", "page", "screen", "alias", "group")
@@ -221,8 +221,8 @@ def _amount(value: Any, name: str) -> float | None:
         number = float(value) if not isinstance(value, bool) else math.nan
     except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if not (math.isfinite(number) and number >= 0):
-        raise Unusable(f"{name} {_short(value)} is not a number of zero or more")
+    if not 0 <= number <= MOST_AMOUNT:  # not so for NaN either
+        raise Unusable(f"{name} {_short(value)} is not a number from zero to {MOST_AMOUNT:,.0f}")
     return number
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.events._identity import Graph, Link, Person, around
+from features.events._identity import NEVER, Graph, Link, Person, around
 
 IDS = st.sampled_from("abcdvw")
 SAID = st.tuples(IDS, IDS, st.integers(1, 5), st.booleans())
@@ -22,6 +22,13 @@ def claim(anonymous: str, contact: str, at: int) -> tuple[str, str, int, bool]:
 
 def alias(earlier: str, contact: str, at: int) -> tuple[str, str, int, bool]:
     return earlier, contact, at, True
+
+
+def test_of_two_claims_of_one_moment_neither_gets_what_came_before() -> None:
+    shared = graph(claim("phone", "zoe", 5), claim("phone", "ann", 5), claim("phone", "bob", 6))
+    assert {who: dict(shared.person(who).visitors) for who in ("zoe", "ann", "bob")} == {
+        "zoe": {}, "ann": {"phone": NEVER}, "bob": {},
+    }  # fmt: skip
 
 
 def test_a_chain_is_one_person() -> None:

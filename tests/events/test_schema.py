@@ -54,8 +54,8 @@ def test_a_sparse_row_becomes_canonical() -> None:
         ({"timestamp": None}, "timestamp is missing"),
         ({"timestamp": NOW + timedelta(days=2)}, "timestamp is outside 1986-06-02 to 2024-06-02"),
         ({"timestamp": "1970-01-01"}, "timestamp is outside 1986-06-02 to 2024-06-02"),
-        ({"quantity": -1}, "quantity is negative or not finite"),
-        ({"price": float("inf")}, "price is negative or not finite"),
+        ({"quantity": -1}, "quantity is negative, not finite or above 1,000,000,000"),
+        ({"price": float("inf")}, "price is negative, not finite or above 1,000,000,000"),
         ({"quantity": "two"}, "quantity 'two' is not a number"),
         ({"event": "order_completed", "item_id": "i"}, "an order line without order_id"),
         ({"event": "order_refunded", "order_id": "o"}, "an order line without item_id"),
@@ -124,7 +124,8 @@ def test_items_contacts_and_links_have_keys() -> None:
     )
     assert items["price"].tolist() == [2.5]
     assert items["hidden"].tolist() == [True]
-    assert bad["reason"].tolist() == ["item_id is missing; price is negative or not finite"]
+    (reason,) = bad["reason"]
+    assert reason == "item_id is missing; price is negative, not finite or above 1,000,000,000"
     _, bad = validate_contacts(pd.DataFrame([{"contact_id": 5, "consent_email": 0, "traits": "nonsense"}]))
     assert bad["reason"].tolist() == ["traits is not a JSON object"]
     links, bad = validate_identities(pd.DataFrame([{"anonymous_id": "a", "contact_id": None}]))

@@ -189,7 +189,7 @@ def test_bad_rows_are_kept_with_the_reason_and_all_their_cells(home: Settings) -
         "3 cells under 8 columns",
         "quantity 'many' is not a number",
         "timestamp 'sometime' is not a time",
-        "price is negative or not finite",
+        "price is negative, not finite or above 1,000,000,000",
         "neither contact_id nor anonymous_id; an order line without order_id",
     }
     assert summary.reasons["quantity is not a number"] == 1

@@ -159,3 +159,13 @@ def test_the_service_reads_the_settings_it_was_given(tmp_path: Path) -> None:
         [sys.executable, "-c", read], env=environment(given), cwd=tmp_path, capture_output=True, check=True
     )
     assert json.loads(told.stdout) == json.loads(given.model_dump_json())
+
+
+def test_workers_end_with_their_supervisor(running: Running) -> None:
+    """Last: it ends the service that the others ask."""
+    mine = psutil.Process().children(recursive=True)
+    (supervisor,) = [p for p in mine if {"bentoml", "serve"} <= {*p.cmdline()}]
+    workers = supervisor.children(recursive=True)
+    assert workers
+    supervisor.kill()
+    _until(lambda: not any(worker.is_running() and worker.status() != "zombie" for worker in workers))
