@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from features.events._identity import Graph, Person
+from features.events._identity import NEVER, Graph, Person
 from features.state import ContactState
 
 
@@ -31,7 +31,7 @@ def parts_of(person: Person, rows: Sequence[ContactState], graph: Graph) -> list
             continue  # a newer row has it in; a build is about to take this one away
         linked = graph.touches(str(row.contact_id))
         then = graph.until(row.as_of).person(str(row.contact_id)) if linked else person
-        taken = {v for v, until in then.visitors.items() if person.visitors.get(v, -1) != until}
+        taken = {v for v, until in then.visitors.items() if person.visitors.get(v, NEVER) != until}
         if then.contact_id != row.contact_id or taken or not then.members <= person.members - contacts:
             return None
         if visitors & then.visitors.keys():

@@ -11,7 +11,9 @@ from typing import Any, Protocol
 import pyarrow.parquet as pq
 
 from features._parts import Part, parts_of
-from features.events._identity import Graph, Link, Person
+from features.events._identity import Graph, Link, Person, theirs
+from features.events._micros import micros
+from features.events.log import EventLog
 from features.fold import fold
 from features.merge import merge
 from features.points import Rules
@@ -70,11 +72,9 @@ class LiveContacts:
         self._lock = Lock()
 
     @classmethod
-    def open(cls, settings: Settings) -> "LiveContacts":
-        """Put together from the state folder."""
-        from features.events.log import EventLog
-
-        log, rules = EventLog(settings.event_log_url), Rules.load(settings.rules)
+    def open(cls, settings: Settings, log: EventLog | None = None) -> "LiveContacts":
+        """Put together from the state folder; `log`: one already open."""
+        log, rules = log or EventLog(settings.event_log_url), Rules.load(settings.rules)
         return cls(Store(settings), log, rules, ItemPaths(settings), WholeHistory(settings, log))
 
     def get(self, contact_ids: Sequence[str], now: float, stored: bool = True) -> list[ContactView]:
@@ -107,7 +107,7 @@ class LiveContacts:
         events: dict[str, list[Row]] = defaultdict(list)
         for event in self._log.tail([], 0, anonymous_ids):
             owner = graph.owner(event[ANONYMOUS_ID])
-            if owner is None or owner[1] is None or _micros(event) > owner[1]:
+            if owner is None or owner[1] is None or micros(event[TIMESTAMP]) > owner[1]:
                 events[event[ANONYMOUS_ID]].append(event)
         return [self._fold(ContactState.empty(None), events[visitor]).at(now) for visitor in anonymous_ids]
 
@@ -170,13 +170,13 @@ class LiveContacts:
             for event in self._log.tail(list(owners), since, list(visits)):
                 contact = event[CONTACT_ID]
                 part = owners[contact] if contact is not None else visits[event[ANONYMOUS_ID]]
-                if contact is not None or _until(event, part.visitors):
+                if theirs(event, part.visitors):
                     found[id(part)].append(event)
             if since == 0 and visits and self._history is not None:
                 for event in self._history.visits(list(visits)):
                     part = visits[event[ANONYMOUS_ID]]
                     held = {one["event_id"] for one in found[id(part)]}
-                    if _until(event, part.visitors) and event["event_id"] not in held:
+                    if theirs(event, part.visitors) and event["event_id"] not in held:
                         found[id(part)].append(event)
         return found
 
@@ -188,9 +188,7 @@ class LiveContacts:
         if state is None:
             if self._history is None:
                 raise RuntimeError("a person's rows do not hold, and there is no history to count from")
-            found = self._history.events(person)
-            events = [e for e in found if e[CONTACT_ID] is not None or _until(e, person.visitors)]
-            state = self._fold(ContactState.empty(person.contact_id), events)
+            state = self._fold(ContactState.empty(person.contact_id), self._history.events(person))
             state = replace(state, known=True, as_of=max(state.as_of, 1), lists_as_of=max(state.as_of, 1))
             with self._lock:
                 self._counted[key] = state
@@ -243,13 +241,3 @@ class ItemPaths:
 def _named(state: ContactState, contact_id: str) -> ContactState:
     """Return a state under the id that was asked for; the same one, with its notes, where it has that."""
     return state if state.contact_id == contact_id else state.renamed(contact_id)
-
-
-def _until(event: Row, visitors: Mapping[str, int | None]) -> bool:
-    """Tell whether an anonymous event is the person's."""
-    until = visitors[event[ANONYMOUS_ID]]
-    return until is None or _micros(event) <= until
-
-
-def _micros(event: Row) -> int:
-    return round(event[TIMESTAMP].timestamp() * 1_000_000)

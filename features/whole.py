@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from features.events import _duck
-from features.events._identity import Person
+from features.events._identity import Person, theirs
 from features.events.lake import Lake
 from features.events.log import EventLog
 from features.tables import table_path
@@ -56,10 +56,11 @@ class WholeHistory:
         return [dict(row) for row in found.to_pylist()]
 
     def events(self, person: Person) -> list[dict[str, Any]]:
-        """Return every event of the person's ids, each once; `lead` is on the first line of an order."""
-        logged = self._log.tail(sorted(person.members), 0, sorted(person.visitors))
+        """Return every event of the person, each once; `lead` is on the first line of an order."""
+        logged = self._log.of_person(person)
         known = {event[EVENT_ID] for event in logged}
-        events = logged + [event for event in self._in_lake(person) if event[EVENT_ID] not in known]
+        stored = [event for event in self._in_lake(person) if theirs(event, person.visitors)]
+        events = logged + [event for event in stored if event[EVENT_ID] not in known]
         seen: set[str] = set()
         for event in sorted(events, key=lambda event: (event[TIMESTAMP], event[EVENT_ID])):
             ordered = event[EVENT] == ORDER_COMPLETED and event[ORDER_ID] is not None

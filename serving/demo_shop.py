@@ -4,7 +4,7 @@ The shop is open where the service has no keys (this machine only) or NEXTBEST_D
 pages do not exist. Only it ever hands out identity tokens, and only for the few contacts it offers.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -148,16 +148,9 @@ def _panel(engine: Engine, front: Storefront, asked: PanelRequest) -> Panel:
 def _events(engine: Engine, asked: PanelRequest) -> list[dict[str, Any]]:
     """Return what the log holds of a contact, linked visits included, or else of a visitor."""
     if asked.contact_id:
-        person = engine.log.people([asked.contact_id])[0]
-        events = engine.log.tail(sorted(person.members), 0, sorted(person.visitors))
-        return [event for event in events if event["contact_id"] or _theirs(person.visitors, event)]
+        (person,) = engine.log.people([asked.contact_id])
+        return engine.log.of_person(person)
     return engine.log.tail([], 0, [asked.anonymous_id]) if asked.anonymous_id else []
-
-
-def _theirs(visitors: Mapping[str, int | None], event: Mapping[str, Any]) -> bool:
-    """Tell whether an anonymous event is of the time in which its visitor was this person."""
-    until = visitors[event["anonymous_id"]]
-    return until is None or event["timestamp"].timestamp() * 1e6 <= until
 
 
 def _looked_at(front: Storefront, events: list[dict[str, Any]]) -> dict[str, float]:

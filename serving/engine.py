@@ -67,7 +67,7 @@ class Engine:
         self._budget = Budget()
         self._log_error: str | None = None
         self._ready_for: object = None
-        self._live = LiveContacts.open(settings)
+        self._live = LiveContacts.open(settings, self.log)
         parts = Parts(
             settings,
             People(self._live),
@@ -158,7 +158,7 @@ class Engine:
     def gauges(self) -> dict[str, float]:
         """Return what operations watch and no request counts: metric name -> value."""
         lists = table_path(self.settings, "contact_lists")
-        fed = int(Lake(self.settings.lake).manifest().get("log", {}).get("position", 0))
+        fed = self.log.fed(Lake(self.settings.lake))
         found = {"log_tail_events": float(max(self.log.position() - fed, 0))}
         if lists.exists():
             found["stored_rows_age_seconds"] = max(self.now().timestamp() - lists.stat().st_mtime, 0.0)
@@ -237,8 +237,9 @@ def _book(settings: Settings, events: EventLog) -> ContactBook:
         return frame
 
     def live_words(contact_ids: Sequence[str]) -> Iterable[Mapping[str, Any]]:
-        since = int(lake.manifest().get("log", {}).get("position", 0))
-        return [e for e in events.tail(contact_ids, since) if e[EVENT] in (UNSUBSCRIBED, SUBSCRIBED)]
+        return [
+            e for e in events.tail(contact_ids, events.fed(lake)) if e[EVENT] in (UNSUBSCRIBED, SUBSCRIBED)
+        ]
 
     def stamp() -> object:
         return _stamp(

@@ -195,10 +195,8 @@ def _write_decisions(log: EventLog, file: Path, span: Span) -> None:
 
 def _write_tail(log: EventLog, lake: Lake, file: Path) -> None:
     """Write the events that the lake was not fed yet."""
-    fed = lake.manifest().get("log", {})
-    since = int(fed.get("position", 0)) if fed.get("log_id") == log.log_id() else 0
     with pq.ParquetWriter(file, SCHEMAS["events"]) as writer:
-        for frame in log.read(since):
+        for frame in log.read(log.fed(lake)):
             writer.write_table(to_arrow(frame, "events"))
 
 

@@ -10,7 +10,10 @@ moment, nobody owns anything. An event's own contact id always counts first.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+from features.events._micros import micros
+from nextbest.columns import ANONYMOUS_ID, CONTACT_ID, TIMESTAMP
 
 Key = TypeVar("Key")
 NEVER = -1
@@ -144,6 +147,17 @@ class Graph:
             owner = self.owner(anonymous)
             visits[anonymous] = owner[1] if owner is not None and owner[0] not in gone else None
         return Scope(members, visits)
+
+
+def theirs(event: Mapping[str, Any], visitors: Mapping[str, int | None]) -> bool:
+    """Tell whether an event of a person's ids is the person's: named, or anonymous while the id was theirs.
+
+    `visitors`: as Person has them. The same in SQL: features._known.known.
+    """
+    if event.get(CONTACT_ID) is not None:
+        return True
+    until = visitors[event[ANONYMOUS_ID]]
+    return until is None or micros(event[TIMESTAMP]) <= until
 
 
 Touching = Callable[[Sequence[str], Sequence[str]], Iterable[Link]]

@@ -2,19 +2,17 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
 import pandas as pd
 
+from features.events import _micros
 from features.events._log_tables import DECISIONS, TIMES
 from nextbest.columns import ANONYMOUS_ID, CONTACT_ID, EVENT, ORDER_ID
 
 Row = Mapping[str, Any]
 Thing = TypeVar("Thing")
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def micros(value: Any) -> int | None:
@@ -26,12 +24,12 @@ def micros(value: Any) -> int | None:
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
     aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-    return int((aware - _EPOCH) // _MICROSECOND)
+    return _micros.micros(aware)
 
 
 def moment(value: int | None) -> datetime | None:
     """Return the aware datetime of microseconds since 1970."""
-    return None if value is None else _EPOCH + timedelta(microseconds=value)
+    return None if value is None else _micros.moment_of(value)
 
 
 def rows_of(source: pd.DataFrame | Iterable[Row], columns: Sequence[str]) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ from sqlalchemy import (
     update,
 )
 
-from features.events._identity import Graph, Link, Person, around
+from features.events._identity import Graph, Link, Person, around, theirs
 from features.events._log_contacts import merge_contacts
 from features.events._log_engine import Quick, checkpoint, engine_of, writing
 from features.events._log_links import LINK_COLUMNS, add_links, all_links, touching
@@ -142,6 +142,16 @@ class EventLog:
         with self._engine.connect() as connection:
             return [_out(dict(row)) for row in connection.execute(_TAIL, values).mappings()]
 
+    def of_person(self, person: Person) -> list[dict[str, Any]]:
+        """Return all the log has of a person, as `tail` does: not what others did at a shared device."""
+        found = self.tail(sorted(person.members), 0, sorted(person.visitors))
+        return [event for event in found if theirs(event, person.visitors)]
+
+    def fed(self, lake: Lake) -> int:
+        """Return the position up to which a lake holds this log; 0 where it was fed from another."""
+        known = lake.manifest().get("log", {})
+        return int(known.get(POSITION, 0)) if known.get("log_id") == self.log_id() else 0
+
     def read(self, since: int = 0, until: int | None = None) -> Iterator[pd.DataFrame]:
         """Yield the events with since < position <= until as canonical frames, in order."""
         columns = [EVENTS.c[name] for name in EVENT_COLUMNS]
@@ -166,7 +176,7 @@ class EventLog:
             self.write_identities(lake.identities())
             fed = lake.manifest().get("log", {})
             same = fed.get("log_id") == self.log_id()
-            since, until = int(fed.get(POSITION, 0)) if same else 0, self.position()
+            since, until = self.fed(lake), self.position()
             stored = lake.write(self.read(since, until)).stored
             lake.write_contacts(self.contacts())
             lake.write_identities(self.identities())
@@ -177,11 +187,7 @@ class EventLog:
 
     def has_news(self, lake: Lake) -> bool:
         """Tell whether a compaction would bring anything."""
-        fed = lake.manifest().get("log", {})
-        return bool(self.position()) and (fed.get("log_id"), fed.get(POSITION)) != (
-            self.log_id(),
-            self.position(),
-        )
+        return self.position() not in (0, self.fed(lake))
 
     def check(self) -> None:
         """Raise what the database raises where the log can be neither read nor written; changes nothing."""

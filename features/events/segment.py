@@ -7,7 +7,7 @@ import math
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
@@ -15,6 +15,7 @@ from pydantic_core import to_json
 
 from features.events._addresses import json_without, properties_without, text_without, traits_without
 from features.events._consents import consents
+from features.events._micros import MICROSECOND, micros
 from features.events._segment_names import canonical, snake_case
 from features.events.schema import MOST_AMOUNT, NEWEST, OLDEST
 from nextbest.columns import CONTACT_ID, EVENT_COLUMNS, EVENT_ID, ORDER_COMPLETED, ORDER_REFUNDED, TIMESTAMP
@@ -31,8 +32,6 @@ _ORDER = ("order_id", "orderId", "transaction_id", "transactionId")
 _CAMPAIGN = ("campaign_id", "campaignId")
 _MESSAGE = ("message_id", "messageId", "email_id", "emailId", "notification_id", "sms_id")
 _URL = ("url", "link_url", "linkUrl", "deep_link")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 Message = Mapping[str, Any]
 
@@ -83,7 +82,7 @@ class _Said:
         self.contact_id = identifier(message.get("userId"), "userId")
         self.anonymous_id = identifier(message.get("anonymousId"), "anonymousId")
         self.context = _object(message.get("context"), "context")
-        self.received = _micros(received_at)
+        self.received = micros(received_at)
         self.timestamp = _when(message, received_at, sent_at)
 
     def who(self) -> None:
@@ -287,14 +286,14 @@ def _when(message: Message, received_at: datetime, sent_at: Any) -> int:
     """Return the message's time by our clock: received - (sent - said), as Segment documents it."""
     said = _first(message, ("timestamp", "originalTimestamp"))
     if said is None:
-        return _micros(received_at)
-    moment, now = _micros_of(said), _micros(received_at)
+        return micros(received_at)
+    moment, now = _micros_of(said), micros(received_at)
     if moment is None:
         raise Unusable(f"timestamp {_short(said)} is not an ISO 8601 time")
     sent = _micros_of(message.get("sentAt") or sent_at)
     if sent is not None:
         moment += now - sent
-    if not now - OLDEST // _MICROSECOND <= moment <= now + NEWEST // _MICROSECOND:
+    if not now - OLDEST // MICROSECOND <= moment <= now + NEWEST // MICROSECOND:
         raise Unusable(f"timestamp {_short(said)} is outside 38 years before now to a day after")
     return moment
 
@@ -310,13 +309,9 @@ def _read(value: Any) -> datetime | None:
         return None
 
 
-def _micros(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
-
-
 def _micros_of(value: Any) -> int | None:
     moment = _read(value)
-    return None if moment is None else _micros(moment)
+    return None if moment is None else micros(moment)
 
 
 def _object(value: Any, name: str) -> dict[str, Any]:
