@@ -96,9 +96,7 @@ def _count(
     state: ContactState, rows: Sequence[tuple[float, Event]], rules: Rules, paths: Mapping[str, str]
 ) -> ContactState:
     latest = _latest(state.timestamp, rows)
-    age = 0.0 if isnan(state.timestamp) else latest - state.timestamp
-    kept = {f"{half_life}d": factor(age, half_life) for half_life in HALF_LIVES} | {"total": 1.0}
-    counters = {name: value * kept[name.rpartition("_")[2]] for name, value in state.counters.items()}
+    counters = counters_at(state, latest)
     times = dict(state.times)
     for seconds, event in rows:
         weights = [factor(latest - seconds, half_life) for half_life in HALF_LIVES] + [1.0]
@@ -110,6 +108,13 @@ def _count(
             counters[f"{POINTS}_{span}"] += value * weight
         _touch(times, event["event"], seconds)
     return replace(state, timestamp=latest, counters=counters, times=times)
+
+
+def counters_at(state: ContactState, timestamp: float) -> dict[str, float]:
+    """Return a state's counters valued at a moment that is not before the state's own."""
+    age = 0.0 if isnan(state.timestamp) else timestamp - state.timestamp
+    kept = {f"{half_life}d": factor(age, half_life) for half_life in HALF_LIVES} | {"total": 1.0}
+    return {name: value * kept[name.rpartition("_")[2]] for name, value in state.counters.items()}
 
 
 def _adds(event: Event) -> Iterable[tuple[str, float]]:
@@ -143,11 +148,11 @@ def _list(state: ContactState, rows: Sequence[tuple[float, Event]], paths: Mappi
     taken = [(t, e) for t, e in rows if e["event"] not in PURCHASES]
     if bought:
         purchases = [(t, str(e["item_id"])) for t, e in bought]
-        arrays |= _newest(arrays, "recent", purchases, RECENT)
+        arrays |= newest(arrays, "recent", purchases, RECENT)
         arrays |= _repeat(arrays, purchases, latest)
         arrays |= _categories(arrays, [(t, category(paths[i])) for t, i in purchases if paths.get(i)], latest)
     if viewed:
-        arrays |= _newest(arrays, "viewed", [(t, str(e["item_id"])) for t, e in viewed], VIEWED)
+        arrays |= newest(arrays, "viewed", [(t, str(e["item_id"])) for t, e in viewed], VIEWED)
     if carted:
         arrays |= _carts(arrays, [(t, str(e["item_id"]), CART_EVENTS[e["event"]]) for t, e in carted])
     if messages:
@@ -157,9 +162,10 @@ def _list(state: ContactState, rows: Sequence[tuple[float, Event]], paths: Mappi
     return replace(state, lists_at=latest, arrays=arrays)
 
 
-def _newest(
+def newest(
     arrays: Mapping[str, Any], block: str, seen: Iterable[tuple[float, str]], size: int
 ) -> dict[str, Any]:
+    """Return a block of items by when they were last bought or seen, with what was `seen` (time, item)."""
     last = dict(zip(arrays[f"{block}_items"], arrays[f"{block}_times"].tolist(), strict=True))
     for seconds, item in seen:
         last[item] = most(last.get(item, nan), seconds)
@@ -222,14 +228,19 @@ def _messages(
 
 
 def _steps(arrays: Mapping[str, Any], taken: Iterable[tuple[float, str, str]]) -> dict[str, Any]:
+    return newest_steps([*steps_of(arrays), *taken])
+
+
+def steps_of(arrays: Mapping[str, Any]) -> Iterable[tuple[float, str, str]]:
+    """Return the steps of a block: time, event, category."""
     names, categories, times = (arrays[name] for name in STEP_COLUMNS)
-    return newest_steps([*zip(times.tolist(), names, categories, strict=True), *taken])
+    return zip(times.tolist(), names, categories, strict=True)
 
 
 def newest_steps(taken: Iterable[tuple[float, str, str]]) -> dict[str, Any]:
-    """Return the block of the newest steps (time, event, category), each once a moment."""
-    newest = sorted(set(taken), key=lambda step: (-step[0], step[1], step[2]))[:STEPS]
-    times, names, categories = zip(*newest, strict=True) if newest else ((), (), ())
+    """Return the block of the newest steps, each once a moment."""
+    held = sorted(set(taken), key=lambda step: (-step[0], step[1], step[2]))[:STEPS]
+    times, names, categories = zip(*held, strict=True) if held else ((), (), ())
     return {
         "step_names": list(names),
         "step_categories": list(categories),

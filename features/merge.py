@@ -2,13 +2,19 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from math import isnan
 from typing import Any
 
-import numpy as np
-
-from features.decay import factor
-from features.fold import SPANS, cut, least, most, newest_carts, newest_steps, rows_by_name
+from features.fold import (
+    counters_at,
+    cut,
+    least,
+    most,
+    newest,
+    newest_carts,
+    newest_steps,
+    rows_by_name,
+    steps_of,
+)
 from features.state import ContactState, decayed
 from nextbest.columns import (
     CART_COLUMNS,
@@ -16,12 +22,10 @@ from nextbest.columns import (
     CATEGORY_COLUMNS,
     CHANNEL_COLUMNS,
     FIRST_TIMES,
-    HALF_LIVES,
     LAST_TIMES,
     RECENT,
     REPEAT,
     REPEAT_COLUMNS,
-    STEP_COLUMNS,
     VIEWED,
 )
 
@@ -34,7 +38,7 @@ def merge(one: ContactState, other: ContactState) -> ContactState:
     timestamp, lists_at = most(one.timestamp, other.timestamp), most(one.lists_at, other.lists_at)
     firsts = {name: least(one.times[name], other.times[name]) for name in FIRST_TIMES}
     lasts = {name: most(one.times[name], other.times[name]) for name in LAST_TIMES}
-    counters = [_counters_at(state, timestamp) for state in (one, other)]
+    counters = [counters_at(state, timestamp) for state in (one, other)]
     arrays = [decayed(state.arrays, lists_at - state.lists_at) for state in (one, other)]
     return replace(
         one,
@@ -49,40 +53,23 @@ def merge(one: ContactState, other: ContactState) -> ContactState:
     )
 
 
-def _counters_at(state: ContactState, timestamp: float) -> dict[str, float]:
-    age = 0.0 if isnan(state.timestamp) else timestamp - state.timestamp
-    spans = (*HALF_LIVES, None)
-    kept = {name: factor(age, h) if h else 1.0 for name, h in zip(SPANS, spans, strict=True)}
-    return {name: value * kept[name.rpartition("_")[2]] for name, value in state.counters.items()}
-
-
 def _arrays(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     repeat = _added(one, other, REPEAT_COLUMNS, firsts=("repeat_first",), lasts=("repeat_last",))
     category = _added(one, other, CATEGORY_COLUMNS, lasts=("category_last",))
     channel = _added(one, other, CHANNEL_COLUMNS, lasts=("channel_last_sent", "channel_last_response"))
     return {
-        **_newest(one, other, "recent", RECENT),
-        **_newest(one, other, "viewed", VIEWED),
+        **newest(one, "recent", _last(other, "recent"), RECENT),
+        **newest(one, "viewed", _last(other, "viewed"), VIEWED),
         **newest_carts(_added(one, other, CART_COLUMNS, lasts=CART_COLUMNS[1:])),
         **cut(repeat, REPEAT_COLUMNS, lambda item: (-repeat[item][1], item), REPEAT),
         **cut(category, CATEGORY_COLUMNS, lambda name: (-category[name][0], name), CATEGORIES),
         **cut(channel, CHANNEL_COLUMNS, lambda name: name, len(channel)),
-        **newest_steps([*_steps(one), *_steps(other)]),
+        **newest_steps([*steps_of(one), *steps_of(other)]),
     }
 
 
-def _steps(arrays: Mapping[str, Any]) -> Iterator[tuple[float, str, str]]:
-    names, categories, times = (arrays[column] for column in STEP_COLUMNS)
-    return zip(times.tolist(), names, categories, strict=True)
-
-
-def _newest(one: Mapping[str, Any], other: Mapping[str, Any], block: str, size: int) -> dict[str, Any]:
-    last: dict[str, float] = {}
-    for arrays in (one, other):
-        for item, seconds in zip(arrays[f"{block}_items"], arrays[f"{block}_times"].tolist(), strict=True):
-            last[item] = max(last.get(item, seconds), seconds)
-    order = sorted(last, key=lambda item: (-last[item], item))[:size]
-    return {f"{block}_items": order, f"{block}_times": np.array([last[item] for item in order])}
+def _last(arrays: Mapping[str, Any], block: str) -> Iterator[tuple[float, str]]:
+    return zip(arrays[f"{block}_times"].tolist(), arrays[f"{block}_items"], strict=True)
 
 
 def _added(
