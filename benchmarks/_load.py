@@ -56,7 +56,7 @@ class Running:
 def start(url: str, load: Load, seconds: float) -> Running:
     """Start asking."""
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(round(seconds), 1)}s", "--timeout", "30s"]
-    command += ["-s", str(SCRIPTS / (load.script or "done.lua")), url + load.path]
+    command += ["-s", str(SCRIPTS / (load.script or "common.lua")), url + load.path]
     if load.file is not None:
         command += ["--", str(load.file), str(load.seed)]
     if not wrk_found():

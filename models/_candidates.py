@@ -3,12 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from models._shelf import Rows, Shelf, shelf_of
+from models._shelf import Rows, Shelf, shelf_of, spread
 from models._sources import Asked, Source, columns_of
 from models.base import Floats, Shopper
 from models.basket import Basket, Neighbours, latest
@@ -105,10 +103,10 @@ class Generators:
         number = self._sequence_number[rows]
         return Candidates(
             rows,
-            _spread(rows, personal, np.arange(len(personal)), -1),
+            spread(rows, personal, np.arange(len(personal)), -1),
             np.full(len(rows), np.nan) if scores is None else np.where(number >= 0, scores[number], np.nan),
-            _spread(rows, spoken_for, speaking.scores, 0.0),
-            _spread(rows, spoken_for, speaking.rules, -1),
+            spread(rows, spoken_for, speaking.scores, 0.0),
+            spread(rows, spoken_for, speaking.rules, -1),
             personal,
             len(context) > 0,
             asked,
@@ -138,16 +136,6 @@ class Generators:
 
 
 _NONE = np.empty(0, dtype=np.int64)
-
-
-def _spread(rows: Rows, at: Rows, values: npt.NDArray[Any], otherwise: float) -> npt.NDArray[Any]:
-    """Return the values that lie at rows `at`, for each of `rows` (which rise)."""
-    out = np.full(len(rows), otherwise, dtype=values.dtype)
-    if len(rows):
-        place = np.minimum(np.searchsorted(rows, at), len(rows) - 1)
-        there = rows[place] == at
-        out[place[there]] = values[there]
-    return out
 
 
 SOURCES: tuple[type[Source], ...] = (Alike, Following, Paths)
@@ -303,7 +291,7 @@ def _item(shopper: Shopper, shelf: Shelf, rows: Rows) -> dict[str, Floats]:
         "price_ratio": catalogue.prices[rows] / usual,
         "days_on_sale": (shopper.now - statistics["first_sold"][rows]) / DAY,
         "days_unsold": (shopper.now - statistics["last_sold"][rows]) / DAY,
-        "recent_place": _spread(rows, recent, np.arange(float(len(recent))), np.nan),
-        "viewed_days": (shopper.now - _spread(rows, viewed, np.asarray(shopper.viewed_times, float), np.nan))
+        "recent_place": spread(rows, recent, np.arange(float(len(recent))), np.nan),
+        "viewed_days": (shopper.now - spread(rows, viewed, np.asarray(shopper.viewed_times, float), np.nan))
         / DAY,
     }

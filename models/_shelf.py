@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from models.catalogue import Catalogue
+from models.catalogue import Catalogue, inside
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -114,8 +115,7 @@ class Shelf:
     def rows_inside(self, path: str) -> Rows:
         """Return the rows at or below a category path, rising."""
         if path not in self._inside:
-            below = path.rstrip("/") + "/"
-            found = [rows for p, rows in self.rows_by_path.items() if p == path or p.startswith(below)]
+            found = [rows for p, rows in self.rows_by_path.items() if inside(p, path)]
             self._inside[path] = np.sort(np.concatenate([np.empty(0, dtype=np.int64), *found]))
         return self._inside[path]
 
@@ -162,3 +162,13 @@ class Shelf:
         """Return the row of each item, -1 for one the catalogue does not know."""
         index = self.catalogue.index
         return np.array([index.get(item, -1) for item in item_ids], dtype=np.int64)
+
+
+def spread(rows: Rows, at: Rows, values: npt.NDArray[Any], otherwise: float) -> npt.NDArray[Any]:
+    """Return the values that lie at rows `at`, for each of `rows` (which rise)."""
+    out = np.full(len(rows), otherwise, dtype=values.dtype)
+    if len(rows):
+        place = np.minimum(np.searchsorted(rows, at), len(rows) - 1)
+        there = rows[place] == at
+        out[place[there]] = values[there]
+    return out

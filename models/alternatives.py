@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from models._shelf import Floats, Rows, Shelf, shelf_of
+from models._shelf import Floats, Rows, Shelf, shelf_of, spread
 from models.base import Ranking, Reason, Shopper
 from models.catalogue import Catalogue
 
@@ -136,11 +136,8 @@ def _likeness(
     near = np.nan_to_num(near, nan=0.5, posinf=0.0)  # a price nobody knows speaks neither way
     if not cosines:
         return near
-    company = np.zeros(len(rows))
     known = shelf_of(catalogue).rows_of(list(cosines))  # far fewer than there are rows, which rise
-    place = np.minimum(np.searchsorted(rows, known), max(len(rows) - 1, 0))
-    there = rows[place] == known if len(rows) else np.zeros(len(known), dtype=np.bool_)
-    company[place[there]] = np.maximum(np.array(list(cosines.values()))[there], 0.0)
+    company = spread(rows, known, np.maximum(np.array(list(cosines.values())), 0.0), 0.0)
     return config.price_weight * near + (1.0 - config.price_weight) * company
 
 

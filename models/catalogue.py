@@ -92,3 +92,8 @@ class Catalogue:
             "category": str(self.paths[row]) or None,
             "price": None if np.isnan(price) else round(price, 2),
         }
+
+
+def inside(path: str, category: str) -> bool:
+    """Tell whether a category path is at or below another."""
+    return path == category or path.startswith(category.rstrip("/") + "/")

@@ -7,7 +7,7 @@ import numpy as np
 
 from models._shelf import shelf_of
 from models.base import Shopper
-from models.catalogue import Catalogue
+from models.catalogue import Catalogue, inside
 from models.frequency import DAY, own_gap_days
 from nextbest.errors import BadInput
 
@@ -89,7 +89,7 @@ class Gate:
         path = str(self._catalogue.paths[row])
         if path in not_of:
             return False
-        return category is None or path == category or path.startswith(category.rstrip("/") + "/")
+        return category is None or inside(path, category)
 
     def _wanted(self, item: str, row: int) -> bool:
         place = self._places.get(item, -1)

@@ -77,8 +77,7 @@ class Rungs:
             "viewed": self._viewed,
             "due_ranked": lambda ask: self._due(ask, self._ranked),
             "due_personal": lambda ask: self._due(ask, self._personal),
-            "rising": self._rising,
-            "trending": self._rising,
+            "trending": self._trending,
             "sold": lambda ask: self._popularity(SOLD, ask, ()),
             "popular": lambda ask: self._popularity(POPULAR, ask, ask.asked.item_ids),
         }
@@ -229,8 +228,8 @@ class Rungs:
         chances = self._chances.of_ranking(given.ranking, view)
         return Given(by_dueness(given.ranking, due, chances), given.version)
 
-    def _rising(self, ask: Ask) -> Given:
-        """What sells better than it used to; the placement trending shows nothing that falls for rising."""
+    def _trending(self, ask: Ask) -> Given:
+        """What sells better than it used to; nothing that falls is shown for rising."""
         given = self._popularity(TRENDING, ask, ())
         rising = np.flatnonzero(given.ranking.scores > 1.0).tolist()
         if not rising:

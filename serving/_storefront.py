@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.catalogue import Catalogue
+from models.catalogue import Catalogue, inside
 
 DEPARTMENTS = {
     "GROCERY": "Grocery",
@@ -102,7 +102,7 @@ class Storefront:
         skipped = 0
         for row in self.rows:
             path = str(self.catalogue.paths[row])
-            if category and path != category and not path.startswith(category + "/"):
+            if category and not inside(path, category):
                 continue
             title = str(self.catalogue.titles[row] or "").upper()
             if not all(word in title for word in wanted):

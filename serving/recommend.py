@@ -41,7 +41,7 @@ class RecommendationLadder:
         "product": ("complements", "alternatives", "ranked", "personal", "trending", "popular"),
         "cart": ("complements", "ranked", "personal", "sold", "trending", "popular"),
         "buy_again": ("due_ranked", "due_personal"),
-        "trending": ("rising", "popular"),
+        "trending": ("trending", "popular"),
     }
     """Placement -> rungs, best first. The reason to fall back is why the first of them gave nothing."""
 

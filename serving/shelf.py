@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from features.state import ContactView
-from models.catalogue import Catalogue
+from models.catalogue import Catalogue, inside
 
 log = logging.getLogger("nextbest.shelf")
 
@@ -136,19 +136,15 @@ def _cut(held: _Shelved, category: str | None) -> Catalogue:
     whole = held.catalogue
     keep = whole.in_stock & ~whole.hidden
     if category is not None:
-        inside = [rows for path, rows in held.rows_by_path.items() if _inside(path, category)]
+        found = [rows for path, rows in held.rows_by_path.items() if inside(path, category)]
         mask = np.zeros(len(whole), dtype=np.bool_)
-        mask[np.concatenate([np.empty(0, dtype=np.int64), *inside])] = True
+        mask[np.concatenate([np.empty(0, dtype=np.int64), *found])] = True
         keep = keep & mask
     cut = whole if keep.all() else _part(whole, np.flatnonzero(keep))
     while len(held.cuts) >= CATEGORIES_KEPT:
         held.cuts.pop(next((name for name in held.cuts if name is not None), None), None)
     held.cuts[category] = cut
     return cut
-
-
-def _inside(path: str, category: str) -> bool:
-    return path == category or path.startswith(category.rstrip("/") + "/")
 
 
 def _part(whole: Catalogue, rows: npt.NDArray[np.int64]) -> Catalogue:
@@ -158,6 +154,7 @@ def _part(whole: Catalogue, rows: npt.NDArray[np.int64]) -> Catalogue:
         titles=whole.titles[rows],
         categories=whole.categories[rows],
         paths=whole.paths[rows],
+        brands=whole.brands[rows],
         prices=whole.prices[rows],
         in_stock=whole.in_stock[rows],
         hidden=whole.hidden[rows],

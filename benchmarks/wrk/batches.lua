@@ -1,17 +1,8 @@
 -- Posts batches of 100 new events of random contacts: wrk -s batches.lua URL -- CONTACTS-FILE SEED.
-local threads = 0
-
-function setup(thread)
-  thread:set("number", threads)
-  threads = threads + 1
-end
+dofile((debug.getinfo(1, "S").source:sub(2):match(".*/") or "") .. "common.lua")
 
 function init(args)
-  contacts = {}
-  for line in io.lines(args[1]) do contacts[#contacts + 1] = line end
-  math.randomseed(tonumber(args[2]) + number)
-  wrk.method = "POST"
-  wrk.headers["content-type"] = "application/json"
+  contacts = begin(args)
   sent = 0
   event = '{"type":"track","event":"Product Viewed","messageId":"bench-%s-%d-%d","userId":"%s",' ..
     '"properties":{"product_id":"%s","price":3.5,"currency":"USD"},"context":{"library":{"name":"wrk"}}}'
@@ -26,5 +17,3 @@ function request()
   end
   return wrk.format(nil, nil, nil, '{"batch":[' .. table.concat(events, ",") .. ']}')
 end
-
-dofile((debug.getinfo(1, "S").source:sub(2):match(".*/") or "") .. "done.lua")
