@@ -1,10 +1,9 @@
-"""The ASGI app: routes, bodies, keys, errors and measurements; serving.answers decides what is said."""
+"""The ASGI app: routes, errors and measurements of serving.endpoints and of what is mounted beside them."""
 
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from typing import Any
@@ -21,32 +20,16 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Scope
 
-from serving.access import Right
 from serving.bodies import read_body
+from serving.endpoints import ENDPOINTS, Endpoint
 from serving.engine import Engine
 from serving.metrics import CONTENT_TYPE, Metrics
 from serving.openapi import Call, document
 from serving.origins import Origins
 from serving.refused import Refused, parse
-from serving.schemas import (
-    BestChannel,
-    BestChannelRequest,
-    BoughtTogether,
-    BoughtTogetherRequest,
-    ContactCard,
-    Erased,
-    Predictions,
-    PredictionsRequest,
-    Problem,
-    Recommendations,
-    RecommendationsRequest,
-)
+from serving.schemas import Problem
 
 log = logging.getLogger("nextbest.web")
-
-PAGE_BYTES = 64 * 1024
-CAMPAIGN_BYTES = 512 * 1024
-IDENTITY_HEADER = "x-identity-token"
 
 
 class Health(BaseModel):
@@ -66,103 +49,8 @@ class Alive(BaseModel):
     alive: bool = True
 
 
-Handler = Callable[[Engine, Any, Http, Right], BaseModel]
 Respond = Callable[[Engine, Http], Awaitable[Response]]
 
-
-@dataclass(frozen=True)
-class Endpoint:
-    """A call and what answers it; `aside`: in a helper thread, because it takes long."""
-
-    call: Call
-    handle: Handler
-    aside: bool = False
-
-
-def recommendations(engine: Engine, asked: RecommendationsRequest, http: Http, right: Right) -> BaseModel:
-    """Rank items for a page."""
-    token = asked.identity_token or http.headers.get(IDENTITY_HEADER)
-    if asked.contact_id is not None:
-        engine.access.identify(asked.contact_id, token, right)
-    elif asked.anonymous_id is not None and engine.access.may_recognise(token, right):
-        contact_id = engine.contact_of(asked.anonymous_id)
-        if contact_id is not None and engine.access.is_theirs(contact_id, token, right):
-            asked = asked.model_copy(update={"contact_id": contact_id})
-    return engine.answers.recommendations(asked, engine.now())
-
-
-def bought_together(engine: Engine, asked: BoughtTogetherRequest, http: Http, right: Right) -> BaseModel:
-    """Say what goes with a basket."""
-    del http, right
-    return engine.answers.bought_together(asked, engine.now())
-
-
-def best_channel(engine: Engine, asked: BestChannelRequest, http: Http, right: Right) -> BaseModel:
-    """Choose channels for contacts."""
-    del http, right
-    return engine.answers.best_channel(asked, engine.now())
-
-
-def predictions(engine: Engine, asked: PredictionsRequest, http: Http, right: Right) -> BaseModel:
-    """Predict for contacts."""
-    del http, right
-    return engine.answers.predictions(asked, engine.now())
-
-
-def contact_card(engine: Engine, asked: None, http: Http, right: Right) -> BaseModel:
-    """Show a contact. Raises Refused(404) for one nothing is known of."""
-    del asked, right
-    card = engine.answers.contact_card(_contact_id(http), engine.now())
-    if card is None:
-        raise Refused(404, "unknown_contact", f"nothing is known of contact '{_contact_id(http)}'")
-    return card
-
-
-def erase(engine: Engine, asked: None, http: Http, right: Right) -> BaseModel:
-    """Erase a contact everywhere."""
-    del asked, right
-    return Erased(contact_id=_contact_id(http), erased=engine.erase(_contact_id(http)))
-
-
-def _contact_id(http: Http) -> str:
-    contact_id = str(http.path_params["contact_id"])
-    if not 1 <= len(contact_id) <= 200 or "\x00" in contact_id:
-        raise Refused(400, "invalid_request", "a contact id has 1 to 200 characters")
-    return contact_id
-
-
-ENDPOINTS = (
-    Endpoint(
-        Call("POST", "/v1/recommendations", "What somebody will buy next.", Recommendations,
-             RecommendationsRequest, Right.WRITE, PAGE_BYTES),
-        recommendations,
-    ),
-    Endpoint(
-        Call("POST", "/v1/bought-together", "What goes together in a basket.", BoughtTogether,
-             BoughtTogetherRequest, Right.WRITE, PAGE_BYTES),
-        bought_together,
-    ),
-    Endpoint(
-        Call("POST", "/v1/best-channel", "Which channel reaches each contact, and when.", BestChannel,
-             BestChannelRequest, Right.SECRET, CAMPAIGN_BYTES),
-        best_channel, aside=True,
-    ),
-    Endpoint(
-        Call("POST", "/v1/predictions", "Churn, value and next order of each contact.", Predictions,
-             PredictionsRequest, Right.SECRET, CAMPAIGN_BYTES),
-        predictions, aside=True,
-    ),
-    Endpoint(
-        Call("GET", "/v1/contacts/{contact_id:path}", "The contact card.", ContactCard, right=Right.SECRET,
-             also=(400, 404)),
-        contact_card, aside=True,
-    ),
-    Endpoint(
-        Call("DELETE", "/v1/contacts/{contact_id:path}", "Erase a contact.", Erased, right=Right.SECRET,
-             also=(400,)),
-        erase, aside=True,
-    ),
-)  # fmt: skip
 
 OPERATIONS = (
     Call("GET", "/livez", "Whether the process answers.", Alive),

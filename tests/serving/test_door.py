@@ -14,10 +14,12 @@ from starlette.requests import Request as Http
 from starlette.responses import Response
 
 from serving.access import Right
+from serving.bodies import read_body
+from serving.endpoints import ENDPOINTS
 from serving.engine import Engine
 from serving.openapi import Call
 from serving.schemas import Problem
-from serving.web import ENDPOINTS, create_app, read_body, route
+from serving.web import create_app, route
 
 SECRET, WRITE, SHOP, STRANGER = "s3cret", "wr1te", "https://shop.example", "https://strange.example"
 TOKEN = hmac.new(SECRET.encode(), b"c1", hashlib.sha256).hexdigest()
