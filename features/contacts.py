@@ -48,6 +48,9 @@ def contact_rows(events: Any, rules: Any, as_of: int, reference: float) -> Any:
     return rows.select(CONTACT_ID, TIMESTAMP, AS_OF, *COUNTER_COLUMNS, *TIME_COLUMNS)
 
 
+_SPAN_OF = {name: name.rpartition("_")[2] for name in COUNTER_COLUMNS}
+
+
 def derive(row: Mapping[str, Any], now: Any) -> dict[str, Any]:
     """Return CONTACT_FEATURES at `now` (epoch seconds) from a row's counters and times.
 
@@ -57,7 +60,7 @@ def derive(row: Mapping[str, Any], now: Any) -> dict[str, Any]:
     """
     age = _not_negative(now - row["last_seen"])
     kept = {f"{h}d": factor(age, h) for h in HALF_LIVES} | {"total": 1.0}
-    features = {name: row[name] * kept[name.rpartition("_")[2]] for name in COUNTER_COLUMNS}
+    features = {name: row[name] * kept[span] for name, span in _SPAN_OF.items()}
     recency = (now - row["last_order"]) / DAY
     orders = features["orders_total"]
     gap = _ratio((row["last_order"] - row["first_order"]) / DAY, orders - 1.0)

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from threading import Lock
@@ -22,11 +22,13 @@ from features.store import Store
 from features.stored import KEPT, Stored
 from features.tables import table_path
 from features.whole import WholeHistory
-from nextbest.columns import ANONYMOUS_ID, CONTACT_ID, TIMESTAMP
+from nextbest.columns import ANONYMOUS_ID, CONTACT_ID, EVENT, LOOKS, TIMESTAMP
 from nextbest.settings import Settings
 
 FOLDED = "folded"
 """Note of a state: what its events since have made of it."""
+APART_FROM_LOOKS = "apart_from_looks"
+"""Note of a state: what was made of it without regard to LOOKS, which outlives them."""
 WARMED = 25
 """Rows of a batch: a request that waits for one waits some milliseconds."""
 COUNTED = 200
@@ -143,9 +145,13 @@ class LiveContacts:
                 states[person.contact_id] = self._half_written(person, held, graph)
             else:
                 plans[person.contact_id] = parts_of(person, held, graph) or [self._whole(person)]
-        events = self._events([part for parts in plans.values() for part in parts])
+        paths = self._paths()
+        before = {id(part): _held(part, paths) for parts in plans.values() for part in parts}
+        # of one person only what is new is read; of many, all from the few positions their rows stand at
+        counted = before if len(plans) == 1 else {}
+        events = self._events([part for parts in plans.values() for part in parts], counted)
         for contact, parts in plans.items():
-            folded = [self._folded(part.state, events[id(part)]) for part in parts]
+            folded = [self._folded(part, before[id(part)], events[id(part)], paths) for part in parts]
             states[contact] = reduce(merge, folded)
         return states
 
@@ -158,12 +164,13 @@ class LiveContacts:
         )
         return replace(counters, arrays=lists.arrays, lists_at=lists.lists_at, lists_as_of=lists.lists_as_of)
 
-    def _events(self, parts: Iterable[Part]) -> Mapping[int, list[Row]]:
-        """Return each part's events that its row has not counted, by the part's id()."""
+    def _events(self, parts: Iterable[Part], counted: Mapping[int, ContactState]) -> Mapping[int, list[Row]]:
+        """Return each part's events that its row, or the state `counted`, has not; by the part's id()."""
         found: dict[int, list[Row]] = defaultdict(list)
         asked: dict[int, list[Part]] = defaultdict(list)
         for part in parts:
-            asked[part.since].append(part)
+            state = counted.get(id(part), part.state)
+            asked[max(part.since, min(state.as_of, state.lists_as_of))].append(part)
         for since, group in asked.items():
             owners = {contact: part for part in group for contact in part.contacts}
             visits = {visitor: part for part in group for visitor in part.visitors}
@@ -196,17 +203,20 @@ class LiveContacts:
                     self._counted.popitem(last=False)
         return Part(state, person.members, person.visitors, state.as_of)
 
-    def _folded(self, state: ContactState, events: list[Row]) -> ContactState:
-        """Fold, or return what folding the same events into the same state gave before."""
-        if not events:
-            return state
-        paths, positions = self._paths(), [event.get("position") for event in events]
-        held = state.notes.get(FOLDED)
-        if held is not None and held[0] == positions and held[1] is paths:
-            known: ContactState = held[2]
-            return known
-        folded = fold(state, events, self._rules, paths)
-        state.notes[FOLDED] = (positions, paths, folded)
+    def _folded(
+        self, part: Part, held: ContactState, events: list[Row], paths: Mapping[str, str]
+    ) -> ContactState:
+        """Fold what is new into what was folded before, and keep it for the next time.
+
+        What only the lake has carries no position and is in `held`, if that is not the row itself.
+        """
+        if held is not part.state:
+            events = [event for event in events if event.get("position") is not None]
+        folded = fold(held, events, self._rules, paths)
+        if folded is not held:
+            if all(event[EVENT] in LOOKS for event in events):
+                folded.notes[APART_FROM_LOOKS] = held.notes.setdefault(APART_FROM_LOOKS, {})
+            part.state.notes[FOLDED] = _Folded(part.contacts, part.visitors, paths, folded)
         return folded
 
     def _fold(self, state: ContactState, events: list[Row]) -> ContactState:
@@ -236,6 +246,25 @@ class ItemPaths:
         except FileNotFoundError:
             return None
         return found.st_mtime_ns, found.st_ino
+
+
+@dataclass(frozen=True)
+class _Folded:
+    """What the events of these ids made of a state."""
+
+    contacts: frozenset[str]
+    visitors: Mapping[str, int | None]
+    paths: Mapping[str, str]
+    state: ContactState
+
+
+def _held(part: Part, paths: Mapping[str, str]) -> ContactState:
+    """Return what was made of a part's state before, if of events of the same ids; else the state."""
+    held: _Folded | None = part.state.notes.get(FOLDED)
+    if held is None or held.paths is not paths:
+        return part.state
+    same = held.contacts == part.contacts and held.visitors == part.visitors
+    return held.state if same else part.state
 
 
 def _named(state: ContactState, contact_id: str) -> ContactState:

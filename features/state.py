@@ -91,6 +91,8 @@ class ContactView:
     @property
     def cart(self) -> list[str]:
         """What lies in the cart, in the order it was put there: since the last order, CART_DAYS at most."""
+        if not self.cart_items:
+            return []
         since = np.fmax(self.now - CART_DAYS * DAY, self.times["last_order"])
         held = (self.cart_added > since) & ~(self.cart_removed >= self.cart_added)
         places = np.flatnonzero(held)

@@ -1,7 +1,8 @@
 """What may be shown: a rule-based filter over any ranking, apart from the models so that it holds for all."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -53,23 +54,36 @@ class Terms:
             raise BadInput(f"no placement {self.placement!r}; known: {', '.join(PLACEMENTS)}")
 
 
+Habit = tuple[float, float] | None
+"""When a shopper bought an item last and the days after which it is bought again; NaN days: nobody does.
+
+NEVER: not bought at all. None: bought, and not bought again by nature.
+"""
+NEVER: Habit = (float("nan"), float("nan"))
+
+
 class Gate:
     """The terms of one request for one shopper, ready to filter many lists.
 
     Kept out are: items unknown, hidden or out of stock, excluded, in the cart or on the page, outside the
     category, of a category ruled out, bought and not bought again by nature, bought and not yet due. With
-    placement buy_again whatever was never bought is kept out too.
+    placement buy_again whatever was never bought is kept out too. `habits` is filled as items are asked for,
+    and may be handed to another gate for the same purchases, catalogue and config.
     """
 
     def __init__(
-        self, shopper: Shopper, catalogue: Catalogue, terms: Terms, config: EligibilityConfig = DEFAULTS
+        self,
+        shopper: Shopper,
+        catalogue: Catalogue,
+        terms: Terms,
+        config: EligibilityConfig = DEFAULTS,
+        habits: MutableMapping[str, Habit] | None = None,
     ) -> None:
         self._shopper, self._catalogue, self._terms, self._config = shopper, catalogue, terms, config
         self._shelf = shelf_of(catalogue)
         self._out = {*terms.exclude, *terms.cart}
         self._now = shopper.now if terms.now is None else terms.now
-        self._places = dict(zip(shopper.repeat_items, range(len(shopper.repeat_items)), strict=True))
-        self._recent = dict(zip(shopper.recent_items, shopper.recent_times, strict=True))
+        self._habits: MutableMapping[str, Habit] = {} if habits is None else habits
 
     def keep(self, item_ids: Sequence[str]) -> list[int]:
         """Return the positions of item_ids that may be shown, in their order."""
@@ -92,17 +106,36 @@ class Gate:
         return category is None or inside(path, category)
 
     def _wanted(self, item: str, row: int) -> bool:
-        place = self._places.get(item, -1)
-        if place < 0 and item not in self._recent:
-            return self._terms.placement != "buy_again"
-        if not repeatable(self._catalogue, row, self._config):
+        if item in self._habits:
+            habit = self._habits[item]
+        else:
+            habit = self._habits[item] = self._habit(item, row)
+        if habit is None:
             return False
-        last = float(self._shopper.repeat_last[place] if place >= 0 else self._recent[item])
-        gap = usual_days(self._shopper, self._catalogue, row, place, self._config)
+        if habit is NEVER:
+            return self._terms.placement != "buy_again"
+        last, gap = habit
         passed = (self._now - last) / DAY
         resting = passed < self._terms.resting_days
         share = self._config.ripe_from if resting else self._config.due_from
-        return bool(passed >= share * gap) if not np.isnan(gap) else not resting
+        return passed >= share * gap if gap == gap else not resting
+
+    def _habit(self, item: str, row: int) -> Habit:
+        place = self._places.get(item, -1)
+        if place < 0 and item not in self._recent:
+            return NEVER
+        if not repeatable(self._catalogue, row, self._config):
+            return None
+        last = float(self._shopper.repeat_last[place] if place >= 0 else self._recent[item])
+        return last, usual_days(self._shopper, self._catalogue, row, place, self._config)
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {item: place for place, item in enumerate(self._shopper.repeat_items)}
+
+    @cached_property
+    def _recent(self) -> dict[str, float]:
+        return dict(zip(self._shopper.recent_items, self._shopper.recent_times, strict=True))
 
 
 def eligible(

@@ -24,7 +24,7 @@ from models._ranker import Moment as Moment
 from models._ranker import NextPurchaseConfig as NextPurchaseConfig
 from models._ranker import RankingData as RankingData
 from models._ranker import RowMaker, boost
-from models._sources import Source
+from models._sources import Source, columns_of
 from models.base import Floats, Ranking, Reason, Shopper
 from models.basket import Basket, latest
 from models.catalogue import Catalogue
@@ -32,6 +32,7 @@ from models.frequency import personal_reason
 from models.paths import Paths
 from models.popularity import popular_reason
 from models.sequence import SequenceModel
+from nextbest.columns import LOOKS
 from nextbest.errors import ArtifactError, NotReady
 from nextbest.progress import Progress, silent
 
@@ -136,9 +137,13 @@ class NextPurchase:
 
     @cached_property
     def knows_views(self) -> bool:
-        """Whether the ranker learned from when items were looked at; else views change little."""
-        column = FEATURES.index("viewed_days")
-        return bool(self.ranker.feature_importance("split")[column] > 0)
+        """Whether the ranker learned from what was looked at; else it is asked as if nothing had been."""
+        columns = ["viewed_days"]
+        for source in self.sources:
+            if isinstance(source, Paths) and any(step.partition(":")[0] in LOOKS for step in source.steps):
+                columns += columns_of(Paths)
+        splits = self.ranker.feature_importance("split")
+        return any(splits[FEATURES.index(column)] > 0 for column in columns)
 
     def importance(self) -> pd.DataFrame:
         """Return `feature` and `gain` (its share of the ranker's), the heaviest first."""

@@ -66,6 +66,12 @@ COUNTERS: dict[str, tuple[str, ...]] = {
 }
 """Counter -> the events that add to it. Each event adds 1 except for `spend`."""
 
+LOOKS = (
+    "page_viewed", "product_viewed", "product_clicked", "products_searched", "cart_viewed",
+    "recommendation_viewed", "recommendation_clicked",
+)  # fmt: skip
+"""Events that only tell what somebody looked at: no order, cart or message changes with them."""
+
 POINTS = "points"
 """The rule score's counter: each event adds what the rules give it, to the half-life of the rule."""
 

@@ -14,6 +14,7 @@ from models.alternatives import leaves
 from models.base import Ranking
 from models.catalogue import Catalogue
 from models.fusion import fused
+from nextbest.columns import LOOKS
 from serving import _reasons
 
 DAY = 86_400.0
@@ -58,6 +59,19 @@ def interest(view: ContactView) -> Interest:
 def bought_before(view: ContactView) -> bool:
     """Whether a model of purchases has anything to go by."""
     return bool(view.repeat_items or view.recent_items)
+
+
+def without_looks(view: ContactView) -> ContactView:
+    """Return the view as if nothing had been looked at, for a ranker that does not go by it."""
+    steps = [place for place, name in enumerate(view.step_names) if name not in LOOKS]
+    return replace(
+        view,
+        viewed_items=[],
+        viewed_times=np.empty(0),
+        step_names=[view.step_names[place] for place in steps],
+        step_categories=[view.step_categories[place] for place in steps],
+        step_times=view.step_times[steps],
+    )
 
 
 def worth_liking(now: Interest, view: ContactView, catalogue: Catalogue) -> ContactView:

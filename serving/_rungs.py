@@ -17,7 +17,14 @@ from models.frequency import Frequency
 from models.popularity import Popularity, PopularityConfig, spread_over_categories
 from serving import _reasons
 from serving._chances import Chances
-from serving._interest import bought_before, interest, of_the_moment, together, worth_liking
+from serving._interest import (
+    bought_before,
+    interest,
+    of_the_moment,
+    together,
+    without_looks,
+    worth_liking,
+)
 from serving._kept import Kept
 from serving._page import Given, Page
 from serving.budget import Deadline, Skipped
@@ -99,12 +106,13 @@ class Rungs:
         plenty = _plenty(ask)
 
         def rank() -> Ranking:
+            view = without_looks(person.view) if blind else person.view
             ranking: Ranking = ask.deadline.run(
-                loaded.version, lambda: loaded.model.recommend(person.view, ask.catalogue, plenty, context)
+                loaded.version, lambda: loaded.model.recommend(view, ask.catalogue, plenty, context)
             )
             return ranking
 
-        ranking = self._kept.of(person.view, ask.catalogue, (loaded.version, plenty, *context), rank)
+        ranking = self._kept.of(person.view, ask.catalogue, (loaded.version, plenty, *context), rank, blind)
         moment = self._moment(ask) if blind and not context else None
         if moment is None:
             return Given(ranking, loaded.version)

@@ -14,6 +14,7 @@ from models.eligibility import Gate, Terms
 from serving import _reasons
 from serving._chances import Chances
 from serving._explore import Explored, explored, new_items, pool_of
+from serving._kept import habits_of
 from serving._page import Given, Page, Pick, share_of_a_category
 from serving._rungs import POPULAR as POPULAR
 from serving._rungs import TRENDING as TRENDING
@@ -109,9 +110,10 @@ class RecommendationLadder:
             exclude=(*asked.exclude_ids, *shown, *own), cart=asked.item_ids, placement=asked.placement,
             category=asked.category, not_of=alike if asked.placement == "cart" else (), resting_days=days,
         )  # fmt: skip
+        gate = Gate(person.view, catalogue, terms, habits=habits_of(person.view, catalogue))
         return Ask(
-            asked, person, catalogue, self._parts.shelf.sellable(asked.category), deadline,
-            Gate(person.view, catalogue, terms), Page(asked.k, share_of_a_category(asked)), alike, notes,
+            asked, person, catalogue, self._parts.shelf.sellable(asked.category), deadline, gate,
+            Page(asked.k, share_of_a_category(asked)), alike, notes,
         )  # fmt: skip
 
     def _mailed(
