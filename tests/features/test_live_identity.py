@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.events._identity import Graph, Link, Person
+from features.events._identity import Graph, Link, Person, theirs
 from features.events.log import EventLog
 from features.fold import fold
 from features.live import LiveContacts
@@ -114,7 +114,8 @@ class World:
         return [
             event for event in self.everything()
             if event["contact_id"] in person.members
-            or (event["contact_id"] is None and event["anonymous_id"] in person.visitors)
+            or (event["contact_id"] is None and event["anonymous_id"] in person.visitors
+                and theirs(event, person.visitors))
         ]  # fmt: skip
 
 
