@@ -9,12 +9,11 @@ from features.state import ContactState
 
 @dataclass(frozen=True)
 class Part:
-    """A state, and whose events after `since` it has not counted."""
+    """A state, and whose events it is of."""
 
     state: ContactState
     contacts: frozenset[str]
     visitors: Mapping[str, int | None]
-    since: int = 0
 
 
 def parts_of(person: Person, rows: Sequence[ContactState], graph: Graph) -> list[Part] | None:
@@ -38,7 +37,7 @@ def parts_of(person: Person, rows: Sequence[ContactState], graph: Graph) -> list
             return None
         contacts |= then.members
         visitors |= then.visitors.keys()
-        parts.append(Part(row, then.members, then.visitors, min(row.as_of, row.lists_as_of)))
+        parts.append(Part(row, then.members, then.visitors))
     rest = {visitor: until for visitor, until in person.visitors.items() if visitor not in visitors}
     if rest or contacts != person.members:
         empty = ContactState.empty(person.contact_id)

@@ -8,14 +8,13 @@ import ibis
 import numpy as np
 
 from features._known import SPANS, decayed_sum, running, span_name
-from features.decay import DAY, factor
+from features.decay import DAY, aged
 from nextbest.columns import (
     AS_OF,
     CONTACT_ID,
     COUNTER_COLUMNS,
     COUNTERS,
     FIRST_TIMES,
-    HALF_LIVES,
     LAST_TIMES,
     ORDER_COMPLETED,
     ORDER_REFUNDED,
@@ -48,9 +47,6 @@ def contact_rows(events: Any, rules: Any, as_of: int, reference: float) -> Any:
     return rows.select(CONTACT_ID, TIMESTAMP, AS_OF, *COUNTER_COLUMNS, *TIME_COLUMNS)
 
 
-_SPAN_OF = {name: name.rpartition("_")[2] for name in COUNTER_COLUMNS}
-
-
 def derive(row: Mapping[str, Any], now: Any) -> dict[str, Any]:
     """Return CONTACT_FEATURES at `now` (epoch seconds) from a row's counters and times.
 
@@ -58,9 +54,7 @@ def derive(row: Mapping[str, Any], now: Any) -> dict[str, Any]:
     `last_seen`; a `now` before it counts as it. Unknown is NaN; a trend is the rate of the last weeks over
     that of the last year (1: steady).
     """
-    age = _not_negative(now - row["last_seen"])
-    kept = {f"{h}d": factor(age, h) for h in HALF_LIVES} | {"total": 1.0}
-    features = {name: row[name] * kept[span] for name, span in _SPAN_OF.items()}
+    features = aged(row, _not_negative(now - row["last_seen"]))
     recency = (now - row["last_order"]) / DAY
     orders = features["orders_total"]
     gap = _ratio((row["last_order"] - row["first_order"]) / DAY, orders - 1.0)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from features._known import category
-from features.decay import factor
+from features.decay import aged, factor
 from features.points import Rules
 from features.state import ContactState, decayed
 from nextbest.columns import (
@@ -112,9 +112,7 @@ def _count(
 
 def counters_at(state: ContactState, timestamp: float) -> dict[str, float]:
     """Return a state's counters valued at a moment that is not before the state's own."""
-    age = 0.0 if isnan(state.timestamp) else timestamp - state.timestamp
-    kept = {f"{half_life}d": factor(age, half_life) for half_life in HALF_LIVES} | {"total": 1.0}
-    return {name: value * kept[name.rpartition("_")[2]] for name, value in state.counters.items()}
+    return aged(state.counters, 0.0 if isnan(state.timestamp) else timestamp - state.timestamp)
 
 
 def _adds(event: Event) -> Iterable[tuple[str, float]]:

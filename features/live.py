@@ -170,7 +170,7 @@ class LiveContacts:
         asked: dict[int, list[Part]] = defaultdict(list)
         for part in parts:
             state = counted.get(id(part), part.state)
-            asked[max(part.since, min(state.as_of, state.lists_as_of))].append(part)
+            asked[min(state.as_of, state.lists_as_of)].append(part)
         for since, group in asked.items():
             owners = {contact: part for part in group for contact in part.contacts}
             visits = {visitor: part for part in group for visitor in part.visitors}
@@ -201,17 +201,16 @@ class LiveContacts:
                 self._counted[key] = state
                 while len(self._counted) > COUNTED:
                     self._counted.popitem(last=False)
-        return Part(state, person.members, person.visitors, state.as_of)
+        return Part(state, person.members, person.visitors)
 
     def _folded(
         self, part: Part, held: ContactState, events: list[Row], paths: Mapping[str, str]
     ) -> ContactState:
         """Fold what is new into what was folded before, and keep it for the next time.
 
-        What only the lake has carries no position and is in `held`, if that is not the row itself.
+        Visits that only the lake has carry no position and are folded into empty states alone, which no other
+        request sees: links have positions, so a row that has counted visitors stands above 0.
         """
-        if held is not part.state:
-            events = [event for event in events if event.get("position") is not None]
         folded = fold(held, events, self._rules, paths)
         if folded is not held:
             if all(event[EVENT] in LOOKS for event in events):

@@ -124,7 +124,8 @@ class ContactState:
     )
     known: bool = False
     notes: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
-    """What was made of this very state, kept as long as it is; a state made from it starts without."""
+    """What was made of this very state, kept as long as it is. A state made from it starts without, unless
+    its maker hands on a note that holds for both."""
 
     @classmethod
     def empty(cls, contact_id: str | None) -> "ContactState":

@@ -1,5 +1,6 @@
 """What may be shown: a rule-based filter over any ranking, apart from the models so that it holds for all."""
 
+import math
 from collections.abc import Collection, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -55,11 +56,10 @@ class Terms:
 
 
 Habit = tuple[float, float] | None
-"""When a shopper bought an item last and the days after which it is bought again; NaN days: nobody does.
+"""When a shopper bought an item last, and the days after which it is bought again; None: never bought.
 
-NEVER: not bought at all. None: bought, and not bought again by nature.
+Infinite days: not bought again by nature; NaN: nobody's purchases tell.
 """
-NEVER: Habit = (float("nan"), float("nan"))
 
 
 class Gate:
@@ -106,27 +106,26 @@ class Gate:
         return category is None or inside(path, category)
 
     def _wanted(self, item: str, row: int) -> bool:
-        if item in self._habits:
-            habit = self._habits[item]
-        else:
-            habit = self._habits[item] = self._habit(item, row)
+        if item not in self._habits:
+            self._habits[item] = self._habit(item, row)
+        habit = self._habits[item]
         if habit is None:
-            return False
-        if habit is NEVER:
             return self._terms.placement != "buy_again"
         last, gap = habit
+        if gap == math.inf:
+            return False
         passed = (self._now - last) / DAY
         resting = passed < self._terms.resting_days
         share = self._config.ripe_from if resting else self._config.due_from
-        return passed >= share * gap if gap == gap else not resting
+        return passed >= share * gap if not math.isnan(gap) else not resting
 
     def _habit(self, item: str, row: int) -> Habit:
         place = self._places.get(item, -1)
         if place < 0 and item not in self._recent:
-            return NEVER
-        if not repeatable(self._catalogue, row, self._config):
             return None
         last = float(self._shopper.repeat_last[place] if place >= 0 else self._recent[item])
+        if not repeatable(self._catalogue, row, self._config):
+            return last, math.inf
         return last, usual_days(self._shopper, self._catalogue, row, place, self._config)
 
     @cached_property

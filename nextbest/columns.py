@@ -67,8 +67,8 @@ COUNTERS: dict[str, tuple[str, ...]] = {
 """Counter -> the events that add to it. Each event adds 1 except for `spend`."""
 
 LOOKS = (
-    "page_viewed", "product_viewed", "product_clicked", "products_searched", "cart_viewed",
-    "recommendation_viewed", "recommendation_clicked",
+    *COUNTERS["views"], *COUNTERS["pages"], *COUNTERS["searches"], "cart_viewed", "recommendation_viewed",
+    "recommendation_clicked",
 )  # fmt: skip
 """Events that only tell what somebody looked at: no order, cart or message changes with them."""
 

@@ -165,7 +165,7 @@ class Settings(BaseSettings):
     campaign_budget_ms: float = Field(1000.0, gt=0)
     """The same for every ten contacts of a campaign call, and for a contact card: no page waits for them."""
     ranking_seconds: float = Field(3600.0, ge=0)
-    """How long a contact's ranking is given again while nothing new is known of the contact; 0: never."""
+    """How long a contact's ranking is given again while nothing it goes by is new; 0: never."""
     rank_ahead: int = Field(2_500, ge=0)
     """Contacts, those seen last, whose ranking for the home page is ready before they ask; 0: nobody's."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

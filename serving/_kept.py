@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Hashable
+from typing import Any
 
 from features.live import APART_FROM_LOOKS
 from features.state import ContactView
@@ -10,7 +11,7 @@ from models.catalogue import Catalogue
 from models.eligibility import Habit
 
 RANKINGS = "rankings"
-"""Note of a state: rankings that see all of it."""
+"""Note of a state: the rankings kept of it."""
 HABITS = "habits"
 """Note of a state: what gates have found out of the purchases."""
 MOST = 8
@@ -20,8 +21,9 @@ MOST = 8
 class Kept:
     """Keeps what a model gave with the state it was given for (`ContactView.notes`).
 
-    An event, a build or an erasure makes another state, and a new catalogue or model another key; so all that
-    can be old is the clock, by less than `seconds`, in what a model sees as days since something.
+    An event, a build or an erasure makes another state (after a look, one that shares what is blind to it);
+    a new catalogue or model makes another key. So all that can be old is the clock, by less than `seconds`,
+    in what a model sees as days since something.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -39,24 +41,29 @@ class Kept:
 
         `blind`: `make` does not go by what was only looked at, so the ranking outlives such events.
         """
-        notes = view.notes.setdefault(APART_FROM_LOOKS if blind else RANKINGS, {})
+        notes = (_apart_from_looks(view) if blind else view.notes).setdefault(RANKINGS, {})
         held = notes.get(asked)
         if held is not None and held[1]() is catalogue and 0 <= view.now - held[0] < self._seconds:
             kept: Ranking = held[2]
             return kept
         made = make()
         if self._seconds:
-            while len(notes) > MOST:  # one of them the habits
-                notes.pop(next(name for name in notes if name != HABITS), None)
+            while len(notes) >= MOST:
+                notes.pop(next(iter(notes)), None)
             notes[asked] = (view.now, weakref.ref(catalogue), made)
         return made
 
 
 def habits_of(view: ContactView, catalogue: Catalogue) -> dict[str, Habit]:
     """Return what gates have found out of a contact's purchases, to be added to; looks do not change it."""
-    notes = view.notes.setdefault(APART_FROM_LOOKS, {})
+    notes = _apart_from_looks(view)
     held = notes.get(HABITS)
     if held is None or held[0]() is not catalogue:
         held = notes[HABITS] = (weakref.ref(catalogue), {})
     found: dict[str, Habit] = held[1]
+    return found
+
+
+def _apart_from_looks(view: ContactView) -> dict[Any, Any]:
+    found: dict[Any, Any] = view.notes.setdefault(APART_FROM_LOOKS, {})
     return found

@@ -1,7 +1,6 @@
 """The event log's database connections."""
 
 import os
-import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,41 +59,22 @@ class Quick:
     def __init__(self, engine: Engine, statement: Select[Any]) -> None:
         self._engine = engine
         self._compiled = statement.compile(dialect=engine.dialect)
-        self._threads = threading.local()
         self._text = str(self._compiled)
-        self._constants = dict(self._compiled.params)
         self._order: list[str] | None = getattr(self._compiled, "positiontup", None)
 
     def __call__(self, **values: Any) -> list[Any]:
         """Return the rows, as the driver gives them."""
-        given = self._constants | values
+        given = self._compiled.construct_params(values)
         asked: Any = given if self._order is None else [given[name] for name in self._order]
-        if self._engine.dialect.name == "sqlite":
-            return _rows(self._own(), self._text, asked)
         connection = self._engine.raw_connection()  # closing it gives it back, rolled back
         try:
-            return _rows(connection, self._text, asked)
+            cursor = connection.cursor()
+            cursor.execute(self._text, asked)
+            rows = list(cursor.fetchall())
+            cursor.close()
         finally:
             connection.close()
-
-    def _own(self) -> Any:
-        """Return this thread's connection, which no other process has: the pool takes longer than SQLite."""
-        held: tuple[int, Any] | None = getattr(self._threads, "connection", None)
-        if held is None or held[0] != os.getpid():
-            self._threads.inherited = held  # closing it here would let go of the other process's locks
-            connection = self._engine.raw_connection()
-            connection.detach()
-            held = self._threads.connection = (os.getpid(), connection)
-        return held[1].dbapi_connection
-
-
-def _rows(connection: Any, statement: str, values: Any) -> list[Any]:
-    cursor = connection.cursor()
-    try:
-        cursor.execute(statement, values)
-        return list(cursor.fetchall())
-    finally:
-        cursor.close()
+        return rows
 
 
 def checkpoint(engine: Engine) -> None:

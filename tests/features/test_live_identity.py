@@ -44,12 +44,13 @@ class FakeStore:
     """Rows as builds have put them online, whole or killed on the way."""
 
     rows: dict[str, ContactState] = field(default_factory=dict)
+    builds: int = 0
 
     def online(self, service: str, contact_ids: Sequence[str]) -> list[dict[str, Any] | None]:
         return [self._row(self.rows[c]) if c in self.rows else None for c in contact_ids]
 
-    def stamp(self) -> None:
-        return None
+    def stamp(self) -> int:
+        return self.builds
 
     def _row(self, state: ContactState) -> dict[str, Any]:
         more = {AS_OF: state.as_of, LISTS_AS_OF: state.lists_as_of, LISTS_AT: state.lists_at}
@@ -82,6 +83,7 @@ class World:
         position = self.log.position()
         graph = Graph(self.log.links(until=position))
         self.built = self.imported
+        self.store.builds += 1
         states = {each: self.counted(graph.person(each), graph) for each in "abc"}
         wanted = {c: s for c, s in states.items() if graph.canonical(c) == c and not isnan(s.timestamp)}
         for number, (contact, new) in enumerate(wanted.items()):
@@ -147,12 +149,15 @@ def test_any_interleaving_serves_what_all_events_say(steps: Any, imported: Any, 
             world.build(WHOLE)
         for number, step in enumerate(steps):
             world.do(number, step)
-            world.live.get(["a", "b"], NOW.timestamp())  # what is kept must not go stale
+            world.live.get("abc"[number % 3], NOW.timestamp())  # what is kept must not go stale,
+            world.live.get(["a", "b"], NOW.timestamp())  # whether one is asked for or several
         graph = Graph(log.links())
         for contact, view in zip("abc", world.live.get(list("abc"), NOW.timestamp()), strict=True):
             expected = world.counted(graph.person(contact), graph)
             assert view.contact_id == contact
             same_or_nothing(view, expected.at(NOW.timestamp()))
+            (alone,) = world.live.get([contact], NOW.timestamp())
+            same_or_nothing(alone, expected.at(NOW.timestamp()))
 
 
 def same_or_nothing(ours: Any, expected: Any) -> None:

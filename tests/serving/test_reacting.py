@@ -14,6 +14,7 @@ from features.points import Rules
 from models.alternatives import alternatives
 from models.basket import Basket, BasketConfig, Baskets
 from models.catalogue import Catalogue
+from nextbest.columns import LOOKS
 from serving.recommend import RecommendationLadder
 from serving.schemas import RecommendationsRequest
 
@@ -110,6 +111,34 @@ def test_a_ranker_that_learned_from_views_is_left_alone(live: Any) -> None:
     assert "because_you_viewed" in {item.reason.kind for item in ask(live, WHO[1]).items}
     live.champions.models["next-purchase"].knows_views = True
     assert shown(live, WHO[1], k=3) == ["i01", "i04", "i02"], "as it ranks"
+
+
+def test_looks_leave_a_ranking_that_does_not_go_by_them_as_it_is(live: Any) -> None:
+    asked: list[Any] = []
+    ranker = live.champions.models["next-purchase"]
+    recommend = ranker.recommend
+
+    def counting(view: Any, *rest: Any) -> Any:
+        asked.append(view)
+        return recommend(view, *rest)
+
+    ranker.recommend = counting
+    ladder, request = RecommendationLadder(live.parts()), RecommendationsRequest(contact_id="c1", k=6)
+    happens(live, WHO[1], "product_viewed", "i01")
+    ladder.answer(request, live.now)
+    for event in LOOKS:
+        happens(live, WHO[1], event, "i00")
+        ladder.answer(request, live.now)
+    assert [(view.viewed_items, set(view.step_names) & {*LOOKS}) for view in asked] == [([], set())]
+    for event in ("product_added", "order_completed", "message_sent"):
+        before = len(asked)
+        happens(live, WHO[1], event, "i03")
+        ladder.answer(request, live.now)
+        assert len(asked) == before + 1, event
+    ranker.knows_views = True
+    happens(live, WHO[1], "product_viewed", "i00")
+    ladder.answer(request, live.now)
+    assert asked[-1].viewed_items[0] == "i00"
 
 
 def test_a_view_of_nothing_known_costs_no_ranking(live: Any, monkeypatch: pytest.MonkeyPatch) -> None:
