@@ -44,6 +44,9 @@ class Log(Protocol):
     ) -> list[dict[str, Any]]:
         """Return the ids' events with position > since, oldest position first."""
 
+    def tail_of_unlinked(self, contact_id: str, since: int) -> list[dict[str, Any]] | None:
+        """Return a contact's events with position > since; None where a link speaks of the contact."""
+
     def links_around(
         self, contact_ids: Sequence[str], anonymous_ids: Sequence[str] = ()
     ) -> tuple[int, list[Link]]:
@@ -86,6 +89,8 @@ class LiveContacts:
         False) is folded from the log alone; so is everyone with stored=False, for when the store fails.
         Raises StoreUnavailable, and NotReady before the first build.
         """
+        if stored and len(contact_ids) == 1 and (state := self._alone(contact_ids[0])) is not None:
+            return [state.at(now)]
         graph, rows = self._read(contact_ids, stored)
         people = [graph.person(contact) for contact in contact_ids]
         distinct = {person.contact_id: person for person in people}
@@ -120,6 +125,18 @@ class LiveContacts:
         """
         owner = Graph(self._log.links_around([], [anonymous_id])[1]).owner(anonymous_id)
         return owner[0] if owner is not None and owner[1] is None else None
+
+    def _alone(self, contact_id: str) -> ContactState | None:
+        """Return the state of a contact without other ids, asking the log once; None where it has some.
+
+        The row is read first, so that nothing in the log is older than what it has counted.
+        """
+        row, paths = self._stored.get([contact_id])[0], self._paths()
+        # nothing is kept of one without a row: erasing it would not change the store's stamp
+        part = Part(row if row.known else ContactState.empty(contact_id), frozenset([contact_id]), {})
+        held = _held(part, paths)
+        events = self._log.tail_of_unlinked(contact_id, min(held.as_of, held.lists_as_of))
+        return None if events is None else self._folded(part, held, events, paths)
 
     def _read(self, contact_ids: Sequence[str], stored: bool) -> tuple[Graph, dict[str, ContactState]]:
         """Return who is who and the stored rows of all their ids; the links are never older than the rows."""

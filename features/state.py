@@ -1,6 +1,6 @@
 """What is known of one contact: the state a feature row holds, and its view at a moment."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isnan, nan
 from sys import intern
@@ -45,6 +45,34 @@ ARRAY_HALF_LIVES = {
     "channel_clicked_90d": 90,
 }
 """Arrays of decayed counts -> half-life in days."""
+_ARRAY_HALF_LIVES = frozenset(ARRAY_HALF_LIVES.values())
+
+
+class Later(Mapping[str, Any]):
+    """A mapping made when it is first looked into: most answers need no more than a ranking that was kept."""
+
+    __slots__ = ("_held", "_make")
+
+    def __init__(self, make: Callable[[], Mapping[str, Any]]) -> None:
+        self._make = make
+        self._held: Mapping[str, Any] | None = None
+
+    def __getitem__(self, name: str) -> Any:
+        return self._made()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made())
+
+    def __len__(self) -> int:
+        return len(self._made())
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    def _made(self) -> Mapping[str, Any]:
+        if self._held is None:
+            self._held = self._make()
+        return self._held
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +180,17 @@ class ContactState:
     def at(self, now: float) -> ContactView:
         """Value the state at `now` (epoch seconds); a moment before the last event counts as that event's."""
         arrays = decayed(self.arrays, now - self.lists_at)
+        features = (
+            {} if isnan(self.timestamp) else Later(lambda: derive({**self.counters, **self.times}, now))
+        )
         return ContactView(
             contact_id=self.contact_id,
             now=now,
             as_of=self.as_of,
             known=self.known,
-            features={} if isnan(self.timestamp) else derive({**self.counters, **self.times}, now),
+            features=features,
             times=self.times,
-            channels=_channels(arrays),
+            channels=Later(lambda: _channels(arrays)),
             notes=self.notes,
             **{name: arrays[name] for name in ARRAY_COLUMNS if name not in CHANNEL_COLUMNS},
         )
@@ -173,11 +204,11 @@ def decayed(arrays: Mapping[str, Any], age: float) -> dict[str, Any]:
     """Value a block of arrays `age` seconds later; a negative or unknown age leaves it as it is."""
     if not age > 0:
         return dict(arrays)
-    factors = {half_life: factor(age, half_life) for half_life in set(ARRAY_HALF_LIVES.values())}
-    return {
-        name: values * factors[ARRAY_HALF_LIVES[name]] if name in ARRAY_HALF_LIVES else values
-        for name, values in arrays.items()
-    }
+    factors = {half_life: factor(age, half_life) for half_life in _ARRAY_HALF_LIVES}
+    found = dict(arrays)
+    for name, half_life in ARRAY_HALF_LIVES.items():
+        found[name] = found[name] * factors[half_life]
+    return found
 
 
 def _channels(arrays: Mapping[str, Any]) -> dict[str, dict[str, float]]:

@@ -135,6 +135,8 @@ class Ranking:
     """Of the default horizon."""
     by_horizon: Mapping[int, Floats] | None = None
     """Days -> the probability of being bought within them, rising with the days."""
+    notes: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """What was made of this very ranking, kept as long as it is; one made from it starts without."""
 
     def __len__(self) -> int:
         return len(self.item_ids)

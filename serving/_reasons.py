@@ -7,7 +7,7 @@ import numpy as np
 
 from features.state import ContactView
 from models.alternatives import shared
-from models.base import Reason
+from models.base import Ranking, Reason
 from models.catalogue import Catalogue
 from models.popularity import rise
 from serving.schemas import REASON_KEYS, ItemReason, ReasonKind
@@ -15,6 +15,8 @@ from serving.schemas import REASON_KEYS, ItemReason, ReasonKind
 DAY = 86_400.0
 VIEWED = 12
 """Items seen last that can be the reason for another."""
+SAID = "reasons"
+"""Note of a ranking: its reasons as they are answered."""
 
 
 def viewed_paths(view: ContactView, catalogue: Catalogue) -> dict[str, str]:
@@ -37,15 +39,28 @@ def from_views(reason: Reason, view: ContactView) -> Reason:
 
 
 def answered(
-    reason: Reason, item_id: str, catalogue: Catalogue, viewed: Mapping[str, str], filled_by: str | None
+    ranking: Ranking, place: int, catalogue: Catalogue, viewed: Mapping[str, str], filled: bool
 ) -> ItemReason:
-    """Return a reason that holds what REASON_KEYS says; one that cannot is plainly popular."""
-    row = catalogue.index[item_id]
+    """Return the reason of a ranking's item, with all REASON_KEYS says; one that cannot is plainly popular.
+
+    Kept with the ranking, which is made of one catalogue. `viewed`: as of viewed_paths; `filled`: another
+    than who answered gave the item.
+    """
+    row = catalogue.index[ranking.item_ids[place]]
+    seen = viewed.get(str(catalogue.paths[row])) if viewed else None
+    said: dict[Any, ItemReason] = ranking.notes.setdefault(SAID, {})
+    key = place, seen, filled
+    if key not in said:
+        said[key] = _said(ranking, place, row, catalogue, seen, filled)
+    return said[key]
+
+
+def _said(
+    ranking: Ranking, place: int, row: int, catalogue: Catalogue, seen: str | None, filled: bool
+) -> ItemReason:
+    reason = ranking.reasons[place]
     kind, because = reason.kind, dict(reason.because)
-    if kind in ("popular", "popular_in") and (seen := viewed.get(str(catalogue.paths[row]))) not in (
-        None,
-        item_id,
-    ):
+    if kind in ("popular", "popular_in") and seen not in (None, ranking.item_ids[place]):
         kind, because = "because_you_viewed", {"item_id": seen, **because}
     because |= _more(kind, because, row, catalogue)
     keys = REASON_KEYS.get(cast("ReasonKind", kind))
@@ -53,8 +68,8 @@ def answered(
         kind, because = "popular", {}
     if "item_id" in because:
         because["title"] = _title(catalogue, str(because["item_id"]))
-    if filled_by is not None:
-        because["filled_by"] = filled_by
+    if filled:
+        because["filled_by"] = ranking.source
     return ItemReason(kind=cast("ReasonKind", kind), because=because)
 
 

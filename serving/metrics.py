@@ -75,8 +75,25 @@ class Metrics:
             name: Gauge(f"nextbest_{name}", help_, registry=self._registry, multiprocess_mode=mode)
             for name, help_, mode in GAUGES
         }
+        # labels() takes longer than counting
+        self._requests_of: dict[tuple[str, int, str], tuple[Counter, Histogram]] = {}
+        self._answers_of: dict[tuple[str, str, str], Counter] = {}
         self._served: dict[str, str] = {}
         self._start: float | None = None
+
+    def observe_request(self, route: str, status: int, source: str, seconds: float) -> None:
+        """Count a request and its time."""
+        if (held := self._requests_of.get((route, status, source))) is None:
+            held = self.requests.labels(route, status), self.seconds.labels(route, source)
+            self._requests_of[route, status, source] = held
+        held[0].inc()
+        held[1].observe(seconds)
+
+    def observe_answer(self, route: str, source: str, fallback: str) -> None:
+        """Count an answer."""
+        if (held := self._answers_of.get((route, source, fallback))) is None:
+            held = self._answers_of[route, source, fallback] = self.answers.labels(route, source, fallback)
+        held.inc()
 
     def observe_gauges(self, values: Mapping[str, float]) -> None:
         """Take over GAUGES by their names."""

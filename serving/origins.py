@@ -1,6 +1,7 @@
 """Which web pages may call: CORS for the configured origins, and no strange page at all."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -57,7 +58,7 @@ def sharing(access: Access, headers: Mapping[str, str]) -> dict[str, str] | None
     to this machine: a foreign page's name may be made to point here (DNS rebinding).
     """
     host = headers.get("host", "").lower()
-    if access.open and host and not is_loopback(urlsplit(f"//{host}").hostname or ""):
+    if access.open and host and not _here(host):
         raise Refused(
             403,
             "host_not_allowed",
@@ -76,6 +77,12 @@ def sharing(access: Access, headers: Mapping[str, str]) -> dict[str, str] | None
     if ANY in access.origins:
         return {"access-control-allow-origin": ANY}
     raise Refused(403, "origin_not_allowed", "pages of this origin may not call; add it to NEXTBEST_ORIGINS")
+
+
+@lru_cache(maxsize=256)
+def _here(host: str) -> bool:
+    """Tell whether a host header names this machine to itself."""
+    return is_loopback(urlsplit(f"//{host}").hostname or "")
 
 
 async def _preflight(shared: Mapping[str, str], send: Send) -> None:

@@ -213,10 +213,7 @@ class RecommendationLadder:
                 title=title(pick.item_id),
                 score=float(score),
                 probability=chance,
-                reason=_reasons.answered(
-                    pick.reason, pick.item_id, ask.catalogue, viewed,
-                    pick.given.ranking.source if pick.filled else None,
-                ),
+                reason=_reasons.answered(pick.given.ranking, pick.place, ask.catalogue, viewed, pick.filled),
                 role=pick.given.role,
                 propensity=1.0 if propensities is None else propensities[place],
             )

@@ -28,6 +28,7 @@ from serving.openapi import Call, document
 from serving.origins import Origins
 from serving.refused import Refused, parse
 from serving.schemas import Problem
+from serving.turnover import Turnover
 
 log = logging.getLogger("nextbest.web")
 
@@ -96,7 +97,7 @@ def create_app(
                 "/{path:path}", _nowhere(shown), methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
             ),
         ],
-        middleware=[Middleware(Origins, refuse=_refused_at_the_door)],
+        middleware=[Middleware(Turnover), Middleware(Origins, refuse=_refused_at_the_door)],
         exception_handlers={HTTPException: _http_problem, Exception: _crash},
         lifespan=lifespan,
     )
@@ -124,8 +125,7 @@ def route(call: Call, respond: Respond) -> Route:
             log.exception("%s %s failed", call.method, call.path)
             response = problem(500, "internal_error", "this is a fault of the service; its log says more")
         seconds, metrics = time.perf_counter() - started, state.metrics
-        metrics.requests.labels(call.path, response.status_code).inc()
-        metrics.seconds.labels(call.path, http.state.source).observe(seconds)
+        metrics.observe_request(call.path, response.status_code, http.state.source, seconds)
         if state.engine.settings.log_requests:
             log.info("%s %s", call.method, call.path, extra=_line(http, response.status_code, seconds))
         return response
@@ -173,7 +173,7 @@ def _count(metrics: Metrics, path: str, result: BaseModel) -> str:
     for part in parts:
         for given in getattr(part, "predictions", {"": part}).values():
             source = getattr(given, "source", "none")
-            metrics.answers.labels(path, source, getattr(given, "fallback", None) or "none").inc()
+            metrics.observe_answer(path, source, getattr(given, "fallback", None) or "none")
     return source if len(parts) == 1 else "many"
 
 

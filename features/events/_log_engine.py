@@ -2,7 +2,7 @@
 
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,27 +54,29 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 class Quick:
-    """A statement every request asks goes to the driver as it is: 14 microseconds, not SQLAlchemy's 137."""
+    """Statements every request asks go to the driver as they are: 14 microseconds, not SQLAlchemy's 137."""
 
-    def __init__(self, engine: Engine, statement: Select[Any]) -> None:
+    def __init__(self, engine: Engine, *statements: Select[Any]) -> None:
         self._engine = engine
-        self._compiled = statement.compile(dialect=engine.dialect)
-        self._text = str(self._compiled)
-        self._order: list[str] | None = getattr(self._compiled, "positiontup", None)
+        compiled = [statement.compile(dialect=engine.dialect) for statement in statements]
+        self._asked = [(str(one), getattr(one, "positiontup", None) or list(one.params)) for one in compiled]
+        self._by_place = bool(compiled[0].positional)
 
-    def __call__(self, **values: Any) -> list[Any]:
-        """Return the rows, as the driver gives them."""
-        given = self._compiled.construct_params(values)
-        asked: Any = given if self._order is None else [given[name] for name in self._order]
+    def __call__(self, **values: Any) -> list[list[Any]]:
+        """Return each statement's rows, as the driver gives them; asked in turn."""
         connection = self._engine.raw_connection()  # closing it gives it back, rolled back
         try:
             cursor = connection.cursor()
-            cursor.execute(self._text, asked)
-            rows = list(cursor.fetchall())
+            found = [self._rows(cursor, text, names, values) for text, names in self._asked]
             cursor.close()
         finally:
             connection.close()
-        return rows
+        return found
+
+    def _rows(self, cursor: Any, text: str, names: list[str], values: Mapping[str, Any]) -> list[Any]:
+        given: Any = [values[name] for name in names]
+        cursor.execute(text, given if self._by_place else dict(zip(names, given, strict=True)))
+        return list(cursor.fetchall())
 
 
 def checkpoint(engine: Engine) -> None:

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 from sqlalchemy import (
     Connection,
+    Select,
     and_,
     bindparam,
     delete,
@@ -29,7 +30,7 @@ from sqlalchemy import (
 from features.events._identity import Graph, Link, Person, around, theirs
 from features.events._log_contacts import merge_contacts
 from features.events._log_engine import Quick, checkpoint, engine_of, writing
-from features.events._log_links import LINK_COLUMNS, add_links, all_links, touching
+from features.events._log_links import add_links, all_links, touching
 from features.events._log_rows import Row, decision, decision_back, micros, moment, order_key, pieces, rows_of
 from features.events._log_tables import (
     CONTACTS,
@@ -71,12 +72,10 @@ _TAIL = union_all(select(EVENTS).where(_OWN, _LATER), select(EVENTS).where(_ANON
 _TAIL_OF_ONE = select(EVENTS).where(_E.contact_id == bindparam("contact"), _LATER).order_by(_E.position)
 _TAIL_COLUMNS = tuple(column.name for column in _E)
 _POSITION_NOW = select(COUNTERS.c.value).where(COUNTERS.c.name == POSITION)
-_LINKS_OF_ONE = select(_POSITION_NOW.scalar_subquery(), *LINK_COLUMNS).select_from(
+_LINK_OF_ONE: Select[Any] = (
     select(literal_column("1"))
-    .subquery()
-    .outerjoin(
-        LINKS, or_(LINKS.c.anonymous_id == bindparam("contact"), LINKS.c.contact_id == bindparam("contact"))
-    )
+    .select_from(LINKS)
+    .where(or_(LINKS.c.anonymous_id == bindparam("contact"), LINKS.c.contact_id == bindparam("contact")))
 )
 
 
@@ -86,9 +85,8 @@ class EventLog:
     def __init__(self, url: str) -> None:
         self.url = url
         self._engine = engine_of(url)
-        self._tail_of_one, self._links_of_one = (
-            Quick(self._engine, asked) for asked in (_TAIL_OF_ONE, _LINKS_OF_ONE)
-        )
+        self._tail_of_one = Quick(self._engine, _TAIL_OF_ONE)
+        self._tail_and_link = Quick(self._engine, _TAIL_OF_ONE, _LINK_OF_ONE)
         with self._writing() as connection:
             upgrade(connection)
 
@@ -136,11 +134,15 @@ class EventLog:
         contact's history. `people` says which ids are the same person.
         """
         if len(contact_ids) == 1 and not anonymous_ids:
-            rows = self._tail_of_one(contact=contact_ids[0], since=since)
-            return [_out(dict(zip(_TAIL_COLUMNS, row, strict=True))) for row in rows]
+            return _tail_rows(self._tail_of_one(contact=contact_ids[0], since=since)[0])
         values = {"contacts": list(contact_ids), "visitors": list(anonymous_ids), "since": since}
         with self._engine.connect() as connection:
             return [_out(dict(row)) for row in connection.execute(_TAIL, values).mappings()]
+
+    def tail_of_unlinked(self, contact_id: str, since: int) -> list[dict[str, Any]] | None:
+        """Return a contact's events as `tail` does, of one that no link speaks of; None where one does."""
+        rows, links = self._tail_and_link(contact=contact_id, since=since)  # a link made meanwhile counts
+        return None if links else _tail_rows(rows)
 
     def of_person(self, person: Person) -> list[dict[str, Any]]:
         """Return all the log has of a person, as `tail` does: not what others did at a shared device."""
@@ -245,10 +247,6 @@ class EventLog:
         self, contact_ids: Sequence[str], anonymous_ids: Sequence[str] = ()
     ) -> tuple[int, list[Link]]:
         """Return the position, and the links that decide who contacts are and whose anonymous ids are."""
-        if len(contact_ids) == 1 and not anonymous_ids:
-            rows = self._links_of_one(contact=contact_ids[0])
-            if rows[0][1] is None:  # as for most: no link speaks of the contact
-                return int(rows[0][0]), []
         with self._engine.connect() as connection:
             position = int(connection.scalar(_POSITION_NOW) or 0)
             return position, around(contact_ids, lambda a, c: touching(connection, a, c), anonymous_ids)
@@ -378,6 +376,10 @@ def _held(connection: Connection, ids: Sequence[str]) -> set[str]:
     for piece in pieces(ids):
         held |= set(connection.scalars(select(EVENTS.c.event_id).where(EVENTS.c.event_id.in_(piece))))
     return held
+
+
+def _tail_rows(rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
+    return [_out(dict(zip(_TAIL_COLUMNS, row, strict=True))) for row in rows]
 
 
 def _out(row: Row) -> dict[str, Any]:

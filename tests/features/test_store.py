@@ -89,7 +89,7 @@ def fresh(shop: Settings, tmp_path: Path) -> Iterator[tuple[Settings, EventLog]]
 
 def comparable(view: Any) -> dict[str, Any]:
     arrays = {name: list(getattr(view, name)) for name in ARRAY_COLUMNS if name not in CHANNEL_COLUMNS}
-    return {"id": view.contact_id, **view.features, **view.times, **arrays, "channels": view.channels}
+    return {"id": view.contact_id, **view.features, **view.times, **arrays, "channels": dict(view.channels)}
 
 
 def alike(left: Any, right: Any) -> None:
