@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import SimpleNamespace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from anyio import to_thread
 from pydantic import BaseModel
@@ -31,12 +31,10 @@ from serving.openapi import Call
 from serving.refused import Refused
 from serving.web import Respond, json_response, route
 
-Result = TypeVar("Result")
-
 BATCH_BYTES = 500 * 1024
 BATCH_EVENTS = 2_500
-ASIDE_BYTES = 16 * 1024
-"""Bodies above are read in a helper thread, so that pages need not wait for them."""
+SLICE = 20
+"""Messages that are read in one go; then pages have their turn, about a millisecond later."""
 AGAIN = {"retry-after": "1"}
 SINGLE = {"track": "t", "identify": "i", "page": "p", "screen": "s", "alias": "a", "group": "g"}
 """Type of a message -> its short route."""
@@ -123,16 +121,18 @@ async def _take(collector: Collector, http: Http, kind: str | None) -> Received:
     """Read, store, and only then answer."""
     right = collector.access.admit(Right.WRITE, http) if key_of(http) is not None else None
     body = await read_body(http, BATCH_BYTES)
-    aside = _aside if len(body) > ASIDE_BYTES else _at_once
-    said = await aside(_parsed, body)
+    said = _parsed(body)
     if right is None:
         right = collector.access.admit(Right.WRITE, http, said.get("writeKey"))
     now = collector.now()
-    read = await aside(_read, said, kind, now)
+    read = Read()
+    async with http.app.state.reading:  # one at a time: however many send, a page waits for one slice
+        for _ in _slices(read, said, kind, now):
+            await asyncio.sleep(0)
     if right < Right.SECRET and collector.settings.alias_key == "secret":
         read.arrival.links = [link | {ALIAS: False} for link in read.arrival.links]
     if read.rejected:
-        await _aside(collector.turned_away.add, _turned_away(read), now)
+        await to_thread.run_sync(collector.turned_away.add, _turned_away(read), now)
         if kind is not None:
             raise Refused(400, "invalid_event", read.rejected[0].message)
     try:
@@ -144,14 +144,6 @@ async def _take(collector: Collector, http: Http, kind: str | None) -> Received:
         said_why = "the events could not be stored; send them again"
         raise Refused(503, "not_stored", said_why, AGAIN) from None
     return Received(stored=read.count, rejected=read.rejected)
-
-
-async def _aside(work: Callable[..., Result], *arguments: Any) -> Result:
-    return await to_thread.run_sync(work, *arguments)
-
-
-async def _at_once(work: Callable[..., Result], *arguments: Any) -> Result:
-    return work(*arguments)
 
 
 def _turned_away(read: Read) -> list[tuple[Any, str]]:
@@ -172,38 +164,42 @@ def _parsed(body: bytes) -> dict[str, Any]:
     return said
 
 
-def _read(said: Mapping[str, Any], kind: str | None, now: datetime) -> Read:
-    """Translate every message of a body."""
-    if kind is not None:
-        return _translated([said], kind, now, said.get("sentAt"))
+def _slices(read: Read, said: Mapping[str, Any], kind: str | None, now: datetime) -> Iterator[None]:
+    """Translate the messages of a body into `read`, SLICE by SLICE. Raises Refused for what is no batch."""
+    batch = [said] if kind is not None else _batch(said)
+    for start in range(0, len(batch), SLICE):
+        if start:
+            yield
+        for index, message in enumerate(batch[start : start + SLICE], start):
+            _take_in(read, index, message, kind, now, said.get("sentAt"))
+
+
+def _batch(said: Mapping[str, Any]) -> list[Any]:
     batch = said.get("batch")
     if not isinstance(batch, list):
         raise Refused(400, "invalid_request", "'batch' is to be a list of messages")
     if len(batch) > BATCH_EVENTS:
         raise Refused(413, "too_many", f"{len(batch)} events in a batch; at most {BATCH_EVENTS} are taken")
-    return _translated(batch, None, now, said.get("sentAt"))
+    return batch
 
 
-def _translated(messages: list[Any], kind: str | None, now: datetime, sent_at: Any) -> Read:
-    read = Read()
-    for index, message in enumerate(messages):
-        try:
-            if not isinstance(message, dict):
-                raise Unusable("a message is to be a JSON object")
-            size = len(to_json(message))
-            if size > EVENT_BYTES:
-                raise Unusable(f"the event has {size} bytes; at most {EVENT_BYTES} are taken")
-            arrival = translate(message, kind or message.get("type"), now, sent_at)
-        except Unusable as unusable:
-            named = message.get("messageId") if isinstance(message, dict) else None
-            read.rejected.append(Rejected(index=index, message_id=_text(named), message=str(unusable)))
-            read.bad.append(message)
-            continue
-        read.count += 1
-        read.arrival.rows += arrival.rows
-        read.arrival.contacts += arrival.contacts
-        read.arrival.links += arrival.links
-    return read
+def _take_in(read: Read, index: int, message: Any, kind: str | None, now: datetime, sent_at: Any) -> None:
+    try:
+        if not isinstance(message, dict):
+            raise Unusable("a message is to be a JSON object")
+        size = len(to_json(message))
+        if size > EVENT_BYTES:
+            raise Unusable(f"the event has {size} bytes; at most {EVENT_BYTES} are taken")
+        arrival = translate(message, kind or message.get("type"), now, sent_at)
+    except Unusable as unusable:
+        named = message.get("messageId") if isinstance(message, dict) else None
+        read.rejected.append(Rejected(index=index, message_id=_text(named), message=str(unusable)))
+        read.bad.append(message)
+        return
+    read.count += 1
+    read.arrival.rows += arrival.rows
+    read.arrival.contacts += arrival.contacts
+    read.arrival.links += arrival.links
 
 
 def _text(value: Any) -> str | None:
@@ -252,5 +248,5 @@ def create_collector(settings: Settings, now: Callable[[], datetime]) -> Starlet
             events.close()
 
     app = Starlette(routes=routes(), lifespan=lifespan)
-    app.state.metrics = Metrics()
+    app.state.metrics, app.state.reading = Metrics(), asyncio.Lock()
     return app

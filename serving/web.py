@@ -1,5 +1,6 @@
 """The ASGI app: routes, errors and measurements of serving.endpoints and of what is mounted beside them."""
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -101,7 +102,7 @@ def create_app(
         exception_handlers={HTTPException: _http_problem, Exception: _crash},
         lifespan=lifespan,
     )
-    app.state.metrics = metrics
+    app.state.metrics, app.state.reading = metrics, asyncio.Lock()
     return app
 
 

@@ -29,7 +29,7 @@ from sqlalchemy import (
 
 from features.events._identity import Graph, Link, Person, around, theirs
 from features.events._log_contacts import merge_contacts
-from features.events._log_engine import Quick, checkpoint, engine_of, writing
+from features.events._log_engine import Quick, checkpoint, engine_of, insert_rows, writing
 from features.events._log_links import add_links, all_links, touching
 from features.events._log_rows import Row, decision, decision_back, micros, moment, order_key, pieces, rows_of
 from features.events._log_tables import (
@@ -111,7 +111,7 @@ class EventLog:
             fresh = _fresh(connection, rows) if rows else []
             if fresh:
                 numbered = zip(_with_lead(connection, fresh), _positions(connection, len(fresh)), strict=True)
-                connection.execute(insert(EVENTS), [row | {POSITION: place} for row, place in numbered])
+                insert_rows(connection, EVENTS, [row | {POSITION: place} for row, place in numbered])
             if contacts:
                 merge_contacts(connection, contacts)
                 _positions(connection, 1)  # so that a compaction sees that there is something new
