@@ -13,6 +13,7 @@ from benchmarks import _world_hours as hours
 from benchmarks._world_nature import Nature, State
 from benchmarks._world_people import People
 from benchmarks._world_settings import DAY, HOUR, NOTHING, START, Settings
+from benchmarks._world_usual import Usual, drawn
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -100,21 +101,20 @@ class _Past:
         self._decisions: list[Log] = []
         self._orders: list[Orders] = []
         self._count = 0
-        self._weights = _usual_weights(people, settings)
+        self._usual = Usual(people, settings)
         self._caps = np.array([c.weekly_cap for c in channels])
-        self._hours = np.stack([hours.usual(c) for c in channels])
         self._wait = np.array([c.wait for c in channels])
         self._buying = _buying_hours()
 
     def live(self, day: int) -> None:
         """Let a day pass."""
-        midnight = START + day * DAY - self._people.offset * HOUR
+        midnight = (START + day * DAY - self._people.offset * HOUR).astype(np.float64)
         self._arrive(midnight)
         self._buy_anyway(day, midnight)
         contact = np.flatnonzero(self._random.random(len(midnight)) < self._settings.decisions_a_day)
         at = midnight[contact]
         permitted = self._open[contact] & (self._sent.sum(axis=0)[contact] < self._caps)
-        channel, propensity = self._choose(contact, permitted)
+        channel, propensity = self._usual.channels(contact, permitted, self._random)
         decided = self._send(contact, at, permitted, channel, propensity)
         self._remember(day, decided)
         self._decisions.append(decided)
@@ -130,22 +130,11 @@ class _Past:
         names = [field.name for field in fields(Orders)]
         return Orders(**{name: np.concatenate([getattr(o, name) for o in self._orders]) for name in names})
 
-    def _choose(self, contact: Ints, permitted: Bools) -> tuple[Ints, Floats]:
-        """Draw a channel or nothing for each contact; return it and its propensity."""
-        weights = np.column_stack(
-            [permitted * self._weights[contact], np.full(len(contact), self._settings.usual_nothing)]
-        )
-        share = weights / weights.sum(axis=1, keepdims=True)
-        place = _drawn(share, self._random)
-        chosen = share[np.arange(len(contact)), place]
-        return np.where(place == permitted.shape[1], NOTHING, place), chosen
-
     def _send(self, contact: Ints, at: Floats, permitted: Bools, channel: Ints, propensity: Floats) -> Log:
         """Send at a drawn hour and draw what comes of it."""
         random, sent = self._random, channel != NOTHING
         over = np.where(sent, channel, 0)
-        by_hour = self._hours[over]
-        hour = _drawn(by_hour, random)
+        hour, hour_propensity = self._usual.hours(over, random)
         opening = at + hour * HOUR
         time = opening + random.integers(0, 3600, len(at))
         state = State(
@@ -165,7 +154,7 @@ class _Past:
             channel=channel,
             hour=np.where(sent, hour, -1),
             propensity=propensity,
-            hour_propensity=np.where(sent, by_hour[np.arange(len(at)), hour], 1.0),
+            hour_propensity=np.where(sent, hour_propensity, 1.0),
             permitted=permitted,
             bounced=sent & found.bounced,
             response=sent & found.response,
@@ -201,10 +190,11 @@ class _Past:
     def _buy_anyway(self, day: int, midnight: Floats) -> None:
         chance = 1 - np.exp(-self._people.orders_a_day)
         contact = np.flatnonzero(self._random.random(len(midnight)) < chance)
-        hour = _drawn(self._buying[day % 7][self._people.archetype[contact]], self._random)
-        time = midnight[contact] + hour * HOUR + self._random.integers(0, 3600, len(contact))
+        hour = drawn(self._buying[day % 7][self._people.archetype[contact]], self._random)
+        within = self._random.integers(0, 3600, len(contact))
+        time = (midnight[contact] + hour * HOUR + within).astype(np.float64)
         value = self._nature.order_values(contact, self._random)
-        self._order(contact, time, value, np.full(len(contact), -1))
+        self._order(contact, time, value, np.full(len(contact), -1, dtype=np.int64))
 
     def _order(self, contact: Ints, time: Floats, value: Floats, decision: Ints) -> None:
         self._orders.append(Orders(contact, time, value, decision))
@@ -223,21 +213,7 @@ class _Past:
         return np.asarray(0.5 ** (np.asarray(seconds) / (self._settings.half_life * DAY)))
 
 
-def _usual_weights(people: People, settings: Settings) -> Floats:
-    """Return the usual policy's weights, shape (contacts, channels): big spenders get dearer channels."""
-    spend = np.log1p(people.known["spend_total"].to_numpy())
-    standing = np.clip((spend - spend.mean()) / spend.std(), -2.0, 2.0)
-    return np.stack([c.usual * np.exp(c.tilt * standing) for c in settings.channels], axis=1)
-
-
 def _buying_hours() -> Floats:
     """Return P(hour | an order comes anyway), shape (7 days, archetypes, 24): at the hours people like."""
     weight = np.exp(hours.tastes().reshape(-1, 7, 24)).swapaxes(0, 1)
     return weight / weight.sum(axis=2, keepdims=True)
-
-
-def _drawn(share: Floats, random: np.random.Generator) -> Ints:
-    """Draw a column for each row of shares that sum to 1; a column of share 0 is never drawn."""
-    up_to = share.cumsum(axis=1)
-    drawn = (random.random((len(share), 1)) * up_to[:, -1:] >= up_to).sum(axis=1)
-    return drawn.astype(np.int64)

@@ -18,6 +18,8 @@ TRAITS = (
     "big_basket_searcher",
 )  # fmt: skip
 """What the observable part of a taste is made of; each follows from the columns of `People.known`."""
+EASTERN = 0.25
+"""Days: no order of the past is younger at START, which comes earliest in the east."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class People:
 def draw(settings: Settings, random: np.random.Generator) -> People:
     """Draw the contacts of a simulated world."""
     n = settings.contacts
-    orders_a_day = np.maximum(random.gamma(0.9, 1 / 40, n), 1 / 500)
+    orders_a_day = np.maximum(random.gamma(0.9, 1 / 70, n), 1 / 500)
     basket = np.exp(random.normal(np.log(45.0), 0.7, n))
     known = _history(orders_a_day, basket, random)
     traits = _traits(known)
@@ -100,7 +102,7 @@ def _history(orders_a_day: Floats, basket: Floats, random: np.random.Generator) 
     pages = random.poisson(orders_a_day * tenure * 10 * random.gamma(1.2, 1.0, n) + 3)
     views = random.binomial(pages, 0.5)
     mobile = random.beta(1.5, 1.5, n)
-    recency = np.minimum(random.exponential(1 / orders_a_day), tenure)
+    recency = np.minimum(EASTERN + random.exponential(1 / orders_a_day), tenure)
     return pd.DataFrame(
         {
             "recency_days": np.where(bought, recency, np.nan),
@@ -124,7 +126,7 @@ def _traits(known: pd.DataFrame) -> Floats:
     keen = (known["tenure_days"] < 150) & (known["pages_total"] > known["pages_total"].median())
     columns = [
         log["orders_total"], log["average_order"], log["pages_total"], log["carts_total"], log["forms_total"],
-        log["searches_total"], log["tenure_days"], _standard(keen.to_numpy(np.float64)),
+        log["searches_total"], log["tenure_days"], _standard(keen.to_numpy().astype(np.float64)),
         _standard(log["searches_total"] * log["average_order"]),
     ]  # fmt: skip
     return np.stack(columns, axis=1)

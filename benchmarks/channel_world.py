@@ -1,208 +1,112 @@
-"""A simulated world of contacts and messages: `python -m benchmarks.channel_world --data 50000 [--seed N]`.
+"""Channels in a simulated world: `python -m benchmarks.channel_world --data 50000 [--seed N] [--json OUT]`.
 
-All of it is simulated, and that is its use: in it the truth is known, so what a channel policy leaves on the
-table (its regret) can be measured, which no log of real messages allows. It shares no code with the models it
-judges; a policy sees events, features, consents and the log, and answers with Decisions.
-
-The truth is of one decision at a time: tiring a contact for later messages has no price in it, losing its
-consent has. A message the world forbids (consent, reach, cap, quiet hours) is counted, is not sent, earns 0.
+--data: how many contacts. All of it is simulated, and that is its use: the truth is known, so what a channel
+policy leaves on the table (its regret) can be measured, which no log of real messages allows. The world
+shares no code with the models it judges; a policy sees events, features, consents and the log.
 """
 
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks import _world_hours as hours
-from benchmarks import _world_people
-from benchmarks._world_log import Log, Orders, simulate
-from benchmarks._world_nature import Expected, Nature, Outcome, State
-from benchmarks._world_people import People
-from benchmarks._world_settings import DAY, NOTHING, START, WEEK, Settings
-from benchmarks._world_timeline import Timeline
+from benchmarks import _report as report
+from benchmarks._world_nature import Nature
+from benchmarks._world_rules import RULES, Tally
+from benchmarks._world_settings import NOTHING
+from benchmarks._world_truth import Decisions, World
 
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
+COLUMNS = ("net_value", "regret", "of_oracle", "responses", "conversions", "sent", "forbidden")
+BY_CHANNEL = (
+    "messages", "response_rate", "profit_a_message", "consent", "reach", "permitted_now", "oracle_share",
+)  # fmt: skip
 
-
-@dataclass(frozen=True)
-class Decisions:
-    """What a policy wants done, one place a decision."""
-
-    contact: Ints
-    channel: Ints
-    """Place in the world's channels; NOTHING (-1): send nothing."""
-    hour: Ints
-    """Local hour of sending, 0 to 23: the first such hour from the moment of deciding on."""
+__all__ = ["NOTHING", "Decisions", "World", "judged", "main", "policies"]
 
 
-class World:
-    """Simulated contacts after some months of messages, with the truth about the next one."""
+def main() -> None:
+    """Simulate, measure, print, write."""
+    asked = report.options((__doc__ or "").splitlines()[0], "how many contacts to simulate").parse_args()
+    watch = report.Stopwatch()
+    world = World.simulated(int(asked.data), seed=asked.seed)
+    built = watch.seconds
+    rows = {name: judged(world, decisions) for name, decisions in policies(world)}
+    print(
+        f"SIMULATED: {world.settings.contacts} contacts, {world.settings.days} days, {len(world.log)} "
+        f"decisions, {len(world.orders.contact)} orders, {built} s; figures are means a contact"
+    )
+    channels = by_channel(world)
+    report.show(channels, BY_CHANNEL)
+    print()
+    report.show(rows, COLUMNS)
+    ours = {"simulate_seconds": built, "seconds": watch.seconds, "peak_mb": report.peak_mb()}
+    data = {"name": "simulated", "contacts": world.settings.contacts, "days": world.settings.days}
+    report.write(asked.json, ours, rows, data, [asked.seed], channels=channels)
 
-    def __init__(self, settings: Settings, people: People, nature: Nature, log: Log, orders: Orders) -> None:
-        self.settings, self.people, self.nature, self.log, self.orders = settings, people, nature, log, orders
-        self.channels = tuple(c.name for c in settings.channels)
-        self.end = START + (settings.days + 1) * DAY
-        """The moment to decide at: after the log, everywhere in the world."""
-        sent = log.take(log.sent)
-        n = settings.contacts
-        self._sent = Timeline.of(n, sent.contact, sent.time, sent.channel)
-        self._bought = Timeline.of(
-            n, orders.contact, orders.time, np.zeros(len(orders.contact), dtype=np.int64)
-        )
-        self.withdrawn = np.full((n, len(self.channels)), np.inf)
-        """When each contact withdrew its consent for a channel (epoch seconds), inf: not in the log."""
-        gone = np.isfinite(sent.left_at)
-        self.withdrawn[sent.contact[gone], sent.channel[gone]] = sent.left_at[gone]
-        self._quiet = np.stack([hours.quiet_hours(c) for c in settings.channels])
-        self._caps = np.array([c.weekly_cap for c in settings.channels])
 
-    @classmethod
-    def simulated(cls, contacts: int = 50_000, days: int = 90, seed: int = 7) -> Self:
-        """Draw contacts and live through the days; the same seed gives the same world."""
-        return cls.of(Settings(contacts=contacts, days=days), seed)
+def policies(world: World) -> Iterator[tuple[str, Decisions]]:
+    """Yield the oracle, the rules and sending nothing, with their decisions for everyone at `world.end`."""
+    best = world.oracle()
+    tally = Tally.of(world.log, world.settings, world.end)
+    permitted = world.permitted(best.contact)
+    yield "oracle", best
+    yield "oracle, one hour for all", world.oracle(hour=tally.hour)
+    yield "the same, latent taste unknown", _without_latent(world).oracle(hour=tally.hour)
+    yield "oracle of responses", world.oracle_of_responses()
+    for name, rule in RULES.items():
+        yield name, _at_best_hour(best.contact, rule(tally, permitted), tally)
+    yield "usual policy", world.usual(best.contact)
+    yield "nothing", Decisions(best.contact, np.full(len(best.contact), NOTHING), best.hour)
 
-    @classmethod
-    def of(cls, settings: Settings, seed: int = 7) -> Self:
-        """Draw a world made otherwise."""
-        random = np.random.default_rng(seed)
-        people = _world_people.draw(settings, random)
-        nature = Nature(people, settings)
-        return cls(settings, people, nature, *simulate(people, nature, settings, random))
 
-    # --- what is allowed
+def judged(world: World, decisions: Decisions) -> dict[str, Any]:
+    """Return a policy's true figures, means over its decisions; `forbidden` counts broken rules."""
+    value, regret = world.value_of(decisions), world.regret(decisions)
+    return {
+        "net_value": float(value.mean()),
+        "regret": float(regret.mean()),
+        "of_oracle": float(value.mean() / max(float((value + regret).mean()), 1e-12)),
+        "responses": float(world.responses_of(decisions).mean()),
+        "conversions": float(world.conversions_of(decisions).mean()),
+        "sent": float((decisions.channel != NOTHING).mean()),
+        "forbidden": int(world.forbidden(decisions).sum()),
+    }
 
-    def permitted(self, contact: Ints, at: Floats | float | None = None) -> Bools:
-        """Return where consent, reach and the weekly cap allow a message, shape (contact, channels)."""
-        now = self._moments(contact, at)
-        week = self._sent.sums(contact, now, len(self.channels), since=WEEK)
-        consent = self.people.consent[contact] & (now[:, None] < self.withdrawn[contact])
-        return consent & self.people.reach[contact] & (week < self._caps)
 
-    def eligible(
-        self, contact: Ints, channel: Ints, at: Floats | float | None = None, hour: Ints | None = None
-    ) -> Bools:
-        """Tell whether a message may go out: `permitted`, and not in quiet hours. Nothing always may.
+def by_channel(world: World) -> dict[str, dict[str, Any]]:
+    """Return what the log and the truth show of each channel."""
+    log, settings = world.log, world.settings
+    everyone = np.arange(settings.contacts)
+    permitted, chosen = world.permitted(everyone), world.oracle().channel
+    rows = {}
+    for place, channel in enumerate(settings.channels):
+        sent = log.take(log.channel == place)
+        left = np.isfinite(sent.left_at) * settings.loss
+        earned = sent.order_value * settings.margin - channel.cost - left
+        rows[channel.name] = {
+            "messages": len(sent),
+            "response_rate": float(sent.response.mean()),
+            "profit_a_message": float(earned.mean()),
+            "consent": float(world.people.consent[:, place].mean()),
+            "reach": float(world.people.reach[:, place].mean()),
+            "permitted_now": float(permitted[:, place].mean()),
+            "oracle_share": float((chosen == place).mean()),
+        }
+    share = float((chosen == NOTHING).mean())
+    return rows | {"nothing": {"messages": int((~log.sent).sum()), "oracle_share": share}}
 
-        hour: local hour of sending; without one, the hour of `at`.
-        """
-        now = self._moments(contact, at)
-        local = self.local_hour(contact, now) if hour is None else hour
-        over = np.maximum(channel, 0)
-        rows = np.arange(len(contact))
-        allowed = self.permitted(contact, now)[rows, over] & ~self._quiet[over, local]
-        return allowed | (channel == NOTHING)
 
-    def forbidden(self, decisions: Decisions, at: Floats | float | None = None) -> Bools:
-        """Tell which decisions break consent, reach, cap or quiet hours."""
-        return ~self.eligible(decisions.contact, decisions.channel, at, decisions.hour)
+def _without_latent(world: World) -> World:
+    """Return the world if nobody had a taste of their own: its oracle knows what features tell."""
+    people = replace(world.people, latent=np.zeros_like(world.people.latent))
+    return World(world.settings, people, Nature(people, world.settings), world.log, world.orders)
 
-    # --- the truth
 
-    def expected(
-        self, contact: Ints, channel: Ints, hour: Ints, at: Floats | float | None = None
-    ) -> Expected:
-        """Return the truth of messages over channels (0 and up) at the first such local hour from `at` on."""
-        now = self._moments(contact, at)
-        offset = self.people.offset[contact]
-        sending = hours.next_at(now, offset, hour)
-        weary = self._sent.sums(contact, sending, len(self.channels), self.settings.half_life)
-        recency = (now - self._last_order(contact, now)) / DAY
-        state = State(weary.sum(axis=1), weary[np.arange(len(contact)), channel], recency)
-        return self.nature.expected(contact, channel, hours.week_hour(sending, offset), state)
+def _at_best_hour(contact: npt.NDArray[np.int64], channel: npt.NDArray[np.int64], tally: Tally) -> Decisions:
+    return Decisions(contact, channel, tally.hour[np.maximum(channel, 0)])
 
-    def value_of(self, decisions: Decisions, at: Floats | float | None = None) -> Floats:
-        """Return the expected net value of each decision: 0 for nothing, and for what is forbidden."""
-        return self._of_sent(decisions, at, "net")
 
-    def responses_of(self, decisions: Decisions, at: Floats | float | None = None) -> Floats:
-        """Return the chance of an answer to each decision: 0 for nothing, and for what is forbidden."""
-        return self._of_sent(decisions, at, "response")
-
-    def conversions_of(self, decisions: Decisions, at: Floats | float | None = None) -> Floats:
-        """Return each decision's chance of an order there would not have been without it."""
-        return self._of_sent(decisions, at, "conversion")
-
-    def oracle(self, contact: Ints | None = None, at: Floats | float | None = None) -> Decisions:
-        """Return the decision of highest true value that is allowed, nothing where none is above 0."""
-        return self._best(contact, at, "net")
-
-    def oracle_of_responses(self, contact: Ints | None = None, at: Floats | float | None = None) -> Decisions:
-        """Return the allowed decision likeliest to be answered, whatever it costs."""
-        return self._best(contact, at, "response")
-
-    def regret(self, decisions: Decisions, at: Floats | float | None = None) -> Floats:
-        """Return what each decision earns less than the oracle's for the same contact, 0 and up."""
-        return self.value_of(self.oracle(decisions.contact, at), at) - self.value_of(decisions, at)
-
-    def draw(
-        self, decisions: Decisions, seed: int, at: Floats | float | None = None
-    ) -> tuple[Outcome, Floats]:
-        """Simulate messages (allowed ones only); return what came of each, and its net value."""
-        contact, channel = decisions.contact, decisions.channel
-        expected = self.expected(contact, channel, decisions.hour, at)
-        outcome = self.nature.draw(contact, channel, expected, np.random.default_rng(seed))
-        cost = np.array([c.cost for c in self.settings.channels])[channel]
-        earned = outcome.order_value * self.settings.margin - cost - outcome.left * self.settings.loss
-        return outcome, earned
-
-    def table(self, contact: Ints, at: Floats | float | None = None) -> tuple[Expected, Ints]:
-        """Return the truth of every channel at every hour, arrays (contact, channels, 24), and the hours.
-
-        The same as `expected`, for all at once; nothing forbidden is left out.
-        """
-        now = self._moments(contact, at)
-        offset, count = self.people.offset[contact], len(self.channels)
-        hour = np.arange(24)[None, :]
-        sending = hours.next_at(now[:, None], offset[:, None], hour)
-        weary = self._sent.sums(contact, now, count, self.settings.half_life)
-        kept = 0.5 ** ((sending - now[:, None]) / (self.settings.half_life * DAY))
-        state = State(
-            weary.sum(axis=1)[:, None, None] * kept[:, None, :],
-            weary[:, :, None] * kept[:, None, :],
-            ((now - self._last_order(contact, now)) / DAY)[:, None, None],
-        )
-        week_hour = hours.week_hour(sending, offset[:, None])[:, None, :]
-        places = np.arange(count)[None, :, None]
-        return self.nature.expected(contact[:, None, None], places, week_hour, state), hour[0]
-
-    def local_hour(self, contact: Ints, at: Floats | float) -> Ints:
-        """Return the local hour, 0 to 23, of each contact at moments (epoch seconds)."""
-        return hours.week_hour(self._moments(contact, at), self.people.offset[contact]) % 24
-
-    def _best(self, contact: Ints | None, at: Floats | float | None, what: str) -> Decisions:
-        everyone = np.arange(self.settings.contacts) if contact is None else contact
-        now = self._moments(everyone, at)
-        parts = [
-            self._best_of(everyone[rows], now[rows], what)
-            for rows in np.array_split(np.arange(len(everyone)), len(everyone) // 10_000 + 1)
-        ]
-        channel, hour = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return Decisions(everyone, channel, hour)
-
-    def _best_of(self, contact: Ints, at: Floats, what: str) -> tuple[Ints, Ints]:
-        truth, _ = self.table(contact, at)
-        allowed = self.permitted(contact, at)[:, :, None] & ~self._quiet[None]
-        worth = np.where(allowed, getattr(truth, what), -np.inf).reshape(len(contact), -1)
-        best = worth.argmax(axis=1)
-        sends = worth[np.arange(len(contact)), best] > 0
-        return np.where(sends, best // 24, NOTHING), best % 24
-
-    def _of_sent(self, decisions: Decisions, at: Floats | float | None, what: str) -> Floats:
-        out = np.zeros(len(decisions.contact))
-        now = self._moments(decisions.contact, at)
-        rows = np.flatnonzero((decisions.channel != NOTHING) & ~self.forbidden(decisions, now))
-        truth = self.expected(
-            decisions.contact[rows], decisions.channel[rows], decisions.hour[rows], now[rows]
-        )
-        out[rows] = getattr(truth, what)
-        return out
-
-    def _last_order(self, contact: Ints, now: Floats) -> Floats:
-        return np.maximum(self._bought.last(contact, now, 1)[:, 0], self.people.last_order[contact])
-
-    def _moments(self, contact: Ints, at: Floats | float | None) -> Floats:
-        """Return a moment for each contact; without one, `end`."""
-        return np.broadcast_to(np.asarray(self.end if at is None else at, dtype=np.float64), len(contact))
+if __name__ == "__main__":
+    main()
