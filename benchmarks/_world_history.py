@@ -15,6 +15,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 HALF_LIVES = {"7d": 7.0, "30d": 30.0, "90d": 90.0, "365d": 365.0, "total": None}
 COUNTERS = ("sent", "opens", "clicks")
+ID_PREFIX = "simulated-"
 
 
 class History:
@@ -90,4 +91,4 @@ class History:
 
 def contact_ids(contact: Ints) -> npt.NDArray[np.object_]:
     """Return the contacts' ids as events and features name them."""
-    return np.array([f"simulated-{row}" for row in contact.tolist()], dtype=object)
+    return np.array([f"{ID_PREFIX}{row}" for row in contact.tolist()], dtype=object)

@@ -14,7 +14,7 @@ import pandas as pd
 from benchmarks import _world_hours as hours
 from benchmarks import _world_people
 from benchmarks._world_events import contact_records, message_events, order_events
-from benchmarks._world_history import History
+from benchmarks._world_history import ID_PREFIX, History
 from benchmarks._world_log import Log, Orders, simulate
 from benchmarks._world_nature import Expected, Nature, Outcome, State
 from benchmarks._world_people import People
@@ -28,7 +28,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Decisions:
-    """What a policy wants done, one place a decision."""
+    """What a policy wants done, one place a decision; at most one a contact, or caps are not what they were."""
 
     contact: Ints
     channel: Ints
@@ -94,6 +94,23 @@ class World:
     def forbidden(self, decisions: Decisions, at: Floats | float | None = None) -> Bools:
         """Tell which decisions break consent, reach, cap or quiet hours."""
         return ~self.eligible(decisions.contact, decisions.channel, at, decisions.hour)
+
+    def decided(self, frame: pd.DataFrame) -> Decisions:
+        """Read a policy's answer at `end`: contact_id, channel (null: nothing) and send_at (UTC).
+
+        Raises ValueError for an unknown channel, and where a message is not to go within 24 hours from `end`.
+        """
+        sends = frame["channel"].notna().to_numpy()
+        places = {name: place for place, name in enumerate(self.channels)}
+        channel = frame["channel"].map(places).fillna(NOTHING).to_numpy().astype(np.int64)
+        if (sends & (channel == NOTHING)).any():
+            raise ValueError(f"unknown channel; the simulated world has {', '.join(self.channels)}")
+        contact = frame["contact_id"].str.removeprefix(ID_PREFIX).to_numpy().astype(np.int64)
+        micros = pd.to_datetime(frame["send_at"], utc=True).astype("datetime64[us, UTC]").astype("int64")
+        send_at = np.where(sends, micros.to_numpy(np.float64) / 1e6, self.end)
+        if ((send_at < self.end) | (send_at >= self.end + DAY)).any():
+            raise ValueError("send_at must lie within 24 hours from the world's end")
+        return Decisions(contact, channel, self.local_hour(contact, send_at))
 
     # --- the truth
 

@@ -87,8 +87,8 @@ def by_channel(world: World) -> dict[str, dict[str, Any]]:
         earned = sent.order_value * settings.margin - channel.cost - left
         rows[channel.name] = {
             "messages": len(sent),
-            "response_rate": float(sent.response.mean()),
-            "profit_a_message": float(earned.mean()),
+            "response_rate": float(sent.response.mean()) if len(sent) else None,
+            "profit_a_message": float(earned.mean()) if len(sent) else None,
             "consent": float(world.people.consent[:, place].mean()),
             "reach": float(world.people.reach[:, place].mean()),
             "permitted_now": float(permitted[:, place].mean()),

@@ -255,6 +255,25 @@ def test_quiet_hours_forbid(world: World) -> None:
     assert world.eligible(contact, channel, at=noon).all()
 
 
+def test_an_answer_in_names_and_moments_is_read(world: World) -> None:
+    best = world.oracle()
+    wait = (best.hour - world.local_hour(best.contact, world.end)) % 24
+    names = np.array([*world.channels, None], dtype=object)
+    answer = pd.DataFrame(
+        {
+            "contact_id": world.contacts()["contact_id"],
+            "channel": names[best.channel],
+            "send_at": pd.to_datetime(world.end + wait * HOUR, unit="s", utc=True),
+        }
+    )
+    answer.loc[best.channel == NOTHING, "send_at"] = pd.NaT
+    np.testing.assert_array_equal(world.value_of(world.decided(answer)), world.value_of(best))
+    with pytest.raises(ValueError, match="the simulated world has email"):
+        world.decided(answer.assign(channel="fax"))
+    with pytest.raises(ValueError, match="within 24 hours"):
+        world.decided(answer.assign(channel="email", send_at=pd.Timestamp("2031-01-01", tz="UTC")))
+
+
 # --- what a policy sees
 
 
