@@ -28,7 +28,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Decisions:
-    """What a policy wants done, one place a decision; at most one a contact, or caps are not what they were."""
+    """What a policy wants done, one place a decision; at most one a contact: caps are seen alone."""
 
     contact: Ints
     channel: Ints
