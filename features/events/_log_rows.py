@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
 import pandas as pd
+from pydantic_core import to_json
 
 from features.events import _micros
 from features.events._log_tables import DECISIONS, TIMES
@@ -60,8 +61,8 @@ def decision(row: Row) -> dict[str, Any]:
     names = [column.name for column in DECISIONS.columns]
     extra = {key: value for key, value in row.items() if key not in names}
     kept = {name: row.get(name) for name in names} | {"timestamp": micros(row["timestamp"])}
-    kept["shown"] = json.dumps(row.get("shown") or [], separators=(",", ":"), default=str)
-    kept["properties"] = json.dumps(extra, separators=(",", ":"), default=str) if extra else None
+    kept["shown"] = to_json(row.get("shown") or [], fallback=str).decode()
+    kept["properties"] = to_json(extra, fallback=str).decode() if extra else None
     return kept
 
 

@@ -269,7 +269,7 @@ class EventLog:
         """Store answers in one transaction."""
         if held := [decision(row) for row in rows]:
             with self._writing() as connection:
-                connection.execute(insert(DECISIONS), held)
+                insert_rows(connection, DECISIONS, held)
 
     def decisions(self, since: datetime | None = None, kind: str | None = None) -> list[dict[str, Any]]:
         """Return the recorded decisions, oldest first."""
