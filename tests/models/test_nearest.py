@@ -23,6 +23,14 @@ def simulated(items):
     return (rows * random.uniform(0.5, 1.5, (items, 1))).astype(np.float32)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def graph_for_few_items():
+    """Let the graph be asked where scoring all would be as cheap: for as few items as tests can afford."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nearest, "MOST_FETCHED", 0.02)
+        yield
+
+
 @pytest.fixture(scope="module")
 def rows():
     return simulated(MANY + 50)[:MANY]
@@ -188,6 +196,7 @@ def test_equal_and_empty_embeddings_do_no_harm():
         numbers, scores = Nearest.over(rows, exact_up_to=100).search(np.ones(4, np.float32), 3)
         assert len(set(numbers.tolist())) == 3
         assert (scores == rows[0].sum()).all()
+    assert Nearest.over(np.ones((1, 4), np.float32), exact_up_to=0).is_exact
     assert len(Nearest.over(np.empty((0, 4), np.float32)).search(np.ones(4, np.float32), 3)[0]) == 0
 
 
@@ -201,23 +210,23 @@ def test_what_does_not_fit_is_named(exact):
         exact.search(query, 0)
     with pytest.raises(BadInput, match="embeddings have the shape"):
         Nearest.over(query)
+    with pytest.raises(BadInput, match="not finite"):
+        Nearest.over(np.full((3, 2), np.nan, np.float32), exact_up_to=2)
 
 
-def test_a_sequence_model_of_many_items_finds_what_is_similar_by_the_graph(rows, tmp_path, monkeypatch):
-    items = [f"i{number}" for number in range(MANY)]
-    config = SequenceConfig(width=WIDTH)
+def test_a_sequence_model_of_many_items_finds_what_is_similar_by_the_graph(rows, tmp_path):
+    items, config = [f"i{number}" for number in range(MANY)], SequenceConfig(width=WIDTH)
+    few, many = tmp_path / "few", tmp_path / "many"
     exact = SequenceModel(config, items, {"items.weight": rows}, 1)
-    wanted = exact.similar(["i3", "i4"], 20)
-    (tmp_path / "few").mkdir()
-    exact.save(tmp_path / "few")
-    assert not list((tmp_path / "few").glob("nearest*"))
-    monkeypatch.setattr(nearest, "EXACT_UP_TO", 1_000)
-    monkeypatch.setattr(Nearest.over.__func__, "__defaults__", (0, 1_000))
-    many = SequenceModel(config, items, {"items.weight": rows}, 1)
-    (tmp_path / "many").mkdir()
-    many.save(tmp_path / "many")
-    loaded = SequenceModel.load(tmp_path / "many")
+    by_graph = Nearest.over(exact.nearest.embeddings, exact_up_to=1_000)
+    for folder, search in ((few, None), (many, by_graph)):
+        folder.mkdir()
+        SequenceModel(config, items, {"items.weight": rows}, 1, nearest=search).save(folder)
+    assert not list(few.glob("nearest*"))
+    loaded = SequenceModel.load(many)
     assert not loaded.nearest.is_exact
-    found = loaded.similar(["i3", "i4"], 20)
-    assert len(set(found) & set(wanted)) >= 19, "the same items with the same cosines"
-    assert not {"i3", "i4"} & {item for item, _ in found}
+    for asked in (["i3"], ["i3", "i4"]):
+        found = loaded.similar(asked, 20)
+        assert len(set(found) & set(exact.similar(asked, 20))) >= 18, "the same items, the same cosines"
+        assert not set(asked) & {item for item, _ in found}
+        assert SequenceModel.load(few).similar(asked, 20) == exact.similar(asked, 20)
