@@ -3,9 +3,8 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +16,8 @@ from models._sasrec_numpy import Floats32, Weights, state_of
 from models._shelf import shelf_of
 from models.base import Ranking, Reason, Shopper
 from models.catalogue import Catalogue
+from models.nearest import Nearest
+from models.nearest import top as top
 from nextbest.errors import BadInput, NotReady
 from nextbest.progress import Progress, silent
 
@@ -119,6 +120,7 @@ class SequenceModel:
         epochs: int,
         curve: Sequence[float] = (),
         newcomers: Newcomers | None = None,
+        nearest: Nearest | None = None,
     ) -> None:
         self.config = config
         self.item_ids = np.asarray(item_ids, dtype=object)
@@ -132,6 +134,7 @@ class SequenceModel:
         self.learned = len(self.weights["items.weight"])
         """Items the net knows, the first of `item_ids`; those after them are the newcomers."""
         self.newcomers = newcomers
+        self._nearest = nearest
         self.number = {str(item): number for number, item in enumerate(self.item_ids)}
 
     @classmethod
@@ -193,24 +196,25 @@ class SequenceModel:
             return self
         names = [*self.item_ids, *catalogue.item_ids[cold]]
         newcomers = Newcomers(catalogue, rows, cold)
-        return type(self)(self.config, names, self.weights, self.epochs, self.curve, newcomers)
+        return type(self)(self.config, names, self.weights, self.epochs, self.curve, newcomers, self._nearest)
 
     def similar(self, item_ids: Sequence[str], k: int) -> list[tuple[str, float]]:
         """Return the k items described most like those given (known ones), with the cosine; best first."""
         numbers = self._numbers(item_ids)
         if not numbers:
             return []
-        asked = self._directions[numbers].mean(axis=0)
-        cosines = np.einsum("ic,c->i", self._directions, asked / max(float(np.linalg.norm(asked)), 1e-12))
-        cosines[numbers] = -np.inf
-        return [
-            (str(self.item_ids[i]), float(cosines[i])) for i in top(cosines, k) if np.isfinite(cosines[i])
-        ]
+        asked = self.nearest.embeddings[numbers].mean(axis=0)
+        others = np.ones(self.learned, dtype=np.bool_)
+        others[numbers] = False
+        found, cosines = self.nearest.search(asked / max(float(np.linalg.norm(asked)), 1e-12), k, others)
+        return list(zip(map(str, self.item_ids[found]), cosines.tolist(), strict=True))
 
-    @cached_property
-    def _directions(self) -> Floats32:
-        table = self.weights["items.weight"]
-        return np.asarray(table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12))
+    @property
+    def nearest(self) -> Nearest:
+        """The search among the directions of the items; built when first asked for, unless loaded."""
+        if self._nearest is None:
+            self._nearest = Nearest.over(_directions(self.weights))
+        return self._nearest
 
     def scores(self, items: Sequence[str], often: Mapping[str, float] | None = None) -> Floats32 | None:
         """Return the log-probability of every item of the vocabulary after `items` (oldest first).
@@ -265,9 +269,10 @@ class SequenceModel:
         )  # fmt: skip
 
     def save(self, folder: Path) -> None:
-        """Write sequence.json, items.parquet and weights.safetensors."""
+        """Write sequence.json, items.parquet, weights.safetensors and, for many items, their `nearest`."""
         facts = {"config": asdict(self.config), "epochs": self.epochs, "curve": self.curve}
         (folder / "sequence.json").write_text(json.dumps(facts, indent=1))
+        self.nearest.save(folder)
         pd.DataFrame({"item_id": self.item_ids.astype(str)}).to_parquet(folder / "items.parquet", index=False)
         save_file(self.weights, folder / "weights.safetensors")
 
@@ -278,7 +283,13 @@ class SequenceModel:
         items = pd.read_parquet(folder / "items.parquet")["item_id"].tolist()
         weights = load_file(folder / "weights.safetensors")
         curve = facts.get("curve", ())
-        return cls(SequenceConfig(**facts["config"]), items, weights, facts["epochs"], curve)
+        nearest = Nearest.load(folder, _directions(weights))
+        return cls(SequenceConfig(**facts["config"]), items, weights, facts["epochs"], curve, nearest=nearest)
+
+
+def _directions(weights: Weights) -> Floats32:
+    table = weights["items.weight"]
+    return np.asarray(table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12))
 
 
 def vocabulary(data: pd.DataFrame, config: SequenceConfig) -> list[str]:
@@ -305,13 +316,3 @@ def newest(catalogue: Catalogue, known: npt.NDArray[np.int64], most: int) -> npt
     days = (catalogue.now - catalogue.statistics["first_sold"][rows]) / 86_400.0
     age = np.where(np.isnan(days), NEW_DAYS, days)
     return np.asarray(rows[np.lexsort((catalogue.item_ids[rows].astype(str), age))][:most], dtype=np.int64)
-
-
-def top(scores: npt.NDArray[np.floating[Any]], k: int) -> npt.NDArray[np.int64]:
-    """Return the positions of the k highest scores, highest first, equal ones in order of position."""
-    found = np.arange(len(scores))
-    if k < len(scores):  # values alone are parted three times as fast as places
-        least = np.partition(scores, len(scores) - k)[len(scores) - k]
-        above, at = np.flatnonzero(scores > least), np.flatnonzero(scores == least)
-        found = np.sort(np.concatenate([above, at[: k - len(above)]]))
-    return found[np.argsort(-scores[found], kind="stable")].astype(np.int64)
