@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export NEXTBEST_HOME ?= .nextbest
 
-.PHONY: demo serve test check bench fuzz peers lock clean help
+.PHONY: demo serve test check bench fuzz peers peers-obp lock clean help
 
 help:
 	@echo "make demo   learn from 1.47 million real shop lines and answer three questions over HTTP"
@@ -57,13 +57,22 @@ fuzz: $(STAMP)
 
 # RecTools, LensKit, implicit, pyfim and mlxtend: other pins than ours, so another environment (1.7 GB).
 PEERS := .peers
-peers: $(PEERS)/.installed
+peers: $(PEERS)/.installed peers-obp
 $(PEERS)/.installed: benchmarks/peers/requirements.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: apt-get install python3.11 python3.11-venv, or make PYTHON=..."; exit 1; }
 	@command -v cc >/dev/null || { echo "no C compiler, which pyfim needs: apt-get install gcc"; exit 1; }
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
 	@echo "installing the peers into $(PEERS) (1.7 GB, a few minutes)"
 	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check --progress-bar off -r $<
+	@touch $@
+
+# obp and the Open Bandit data in it (1.4 GB), apart from the others: benchmarks.off_policy needs no more.
+peers-obp: $(PEERS)/obp/.installed
+$(PEERS)/obp/.installed: benchmarks/peers/obp/requirements.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: apt-get install python3.11 python3.11-venv, or make PYTHON=..."; exit 1; }
+	@test -x $(PEERS)/obp/bin/python || $(PYTHON) -m venv $(PEERS)/obp
+	@echo "installing obp into $(PEERS)/obp (1.4 GB, a few minutes)"
+	@$(PEERS)/obp/bin/python -m pip install -qq --disable-pip-version-check --progress-bar off -r $<
 	@touch $@
 
 # A fresh environment from pyproject.toml's ranges, frozen. torch's local version (+cpu) is left off: the pin is the release.
