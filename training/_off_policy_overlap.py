@@ -45,7 +45,7 @@ class Overlap:
         return cls(
             rows=len(log),
             effective_sample_size=kish(weights),
-            effective_contacts=kish(np.bincount(log.clusters, weights=weights)),
+            effective_contacts=kish(np.bincount(log.clusters, weights=weights).astype(np.float64)),
             max_weight_share=float(weights.max()) / total if total > 0 else 0.0,
             mean_weight=total / len(log),
             unseen_mass=float((target * _unseen(log, target.shape, logged)).sum()) / len(log),
