@@ -115,18 +115,26 @@ def obd(seed: int) -> dict[str, Any]:
                 logs[source], logs[target].log.rewards, target, campaign, seed
             )
     errors = {name: _relative_errors(found) for name, found in tasks.items()}
-    mean = {key: float(np.mean([row[key] for row in errors.values()])) for key in ERRORS}
+    mean = _mean(list(errors.values()))
+    enough = _mean([row for name, row in errors.items() if not tasks[name]["thin"]])
     print("relative errors (truth: clicks a row of the other log)")
-    report.show(errors | {"mean of six": mean}, SHOWN)
+    report.show(errors | {"mean of six": mean, "mean of enough overlap": enough}, SHOWN)
+    for name, found in tasks.items():
+        if found["thin"]:
+            print(f"{name}: {found['thin']}")
     apart = max(found["apart"] for found in tasks.values())
     print(f"largest distance of ours from obp's on the same predictions: {apart:.1e}")
     held = {name: float(np.mean([found["held"][name] for found in tasks.values()])) for name in NAMES}
     print("90 % intervals (with the truth's own error) that hold:", held)
     return {
         "figures": {f"relative_error_{name}": mean[name] for name in NAMES}
+        | {f"relative_error_enough_{name}": enough[name] for name in NAMES}
         | {f"held_{name}": held[name] for name in NAMES}
         | {"apart_from_obp": apart},
-        "peers": {"obp": {f"relative_error_{name}": mean[f"obp_{name}"] for name in NAMES}},
+        "peers": {
+            "obp": {f"relative_error_{name}": mean[f"obp_{name}"] for name in NAMES}
+            | {f"relative_error_enough_{name}": enough[f"obp_{name}"] for name in NAMES}
+        },
         "data": {"name": "Open Bandit, the samples in obp", "rows": 10_000, "campaigns": data.CAMPAIGNS},
         "tasks": tasks,
     }
@@ -146,6 +154,7 @@ def task(log: data.OpenBandit, others: data.Floats, target: str, campaign: str, 
     }
     same = ope.doubly_robust(log.log, of_row, predicted[rows, :, log.position])
     pairs = ((ours["ips"], "ips"), (ours["snips"], "snips"), (same, "dr"))
+    overlap = ope.Overlap.of(log.log, of_row)
     truth, error = float(others.mean()), float(others.std(ddof=1) / np.sqrt(len(others)))
     return {
         "truth": truth,
@@ -154,13 +163,27 @@ def task(log: data.OpenBandit, others: data.Floats, target: str, campaign: str, 
         "obp": peer,
         "apart": max(abs(found.value - peer[name]) for found, name in pairs),
         "held": {name: _held(found, truth, error) for name, found in ours.items()},
-        "overlap": vars(ope.Overlap.of(log.log, of_row)),
+        "overlap": vars(overlap),
+        "thin": _thin(overlap),
     }
+
+
+def _thin(overlap: ope.Overlap) -> str | None:
+    """Return why nothing should be concluded from the log, if so."""
+    try:
+        overlap.require()
+    except ope.ThinOverlap as error:
+        return str(error)
+    return None
 
 
 def _held(found: ope.Estimate, truth: float, error: float) -> bool:
     """Tell whether the two may differ by chance alone: 90 % interval of their difference."""
     return bool(abs(found.value - truth) <= 1.645 * np.hypot(found.standard_error, error))
+
+
+def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
+    return {key: float(np.mean([row[key] for row in rows])) for key in ERRORS}
 
 
 def _relative_errors(found: Mapping[str, Any]) -> dict[str, float]:

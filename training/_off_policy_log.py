@@ -115,6 +115,11 @@ def importance(log: Log, policy: Floats) -> Floats:
     return policy[np.arange(len(log)), log.actions] / log.propensity
 
 
+def by_unit(log: Log, values: Floats) -> Floats:
+    """Return (units,): the values summed over each contact."""
+    return np.bincount(log.clusters, weights=values).astype(np.float64)
+
+
 def kish(weights: Floats) -> float:
     """Return (Σw)² / Σw²: as many equal weights would tell as much (Kish 1965); 0 without any weight."""
     squares = float(weights @ weights)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextbest.errors import BadInput
-from training._off_policy_log import Log, ThinOverlap, checked_policy, importance, kish
+from training._off_policy_log import Log, ThinOverlap, by_unit, checked_policy, importance, kish
 
 MIN_EFFECTIVE = 50.0
 """Effective rows, and contacts, below which an interval rests on a handful of them. The share of the largest
@@ -45,7 +45,7 @@ class Overlap:
         return cls(
             rows=len(log),
             effective_sample_size=kish(weights),
-            effective_contacts=kish(np.bincount(log.clusters, weights=weights).astype(np.float64)),
+            effective_contacts=kish(by_unit(log, weights)),
             max_weight_share=float(weights.max()) / total if total > 0 else 0.0,
             mean_weight=total / len(log),
             unseen_mass=float((target * _unseen(log, target.shape, logged)).sum()) / len(log),

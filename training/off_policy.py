@@ -15,7 +15,17 @@ import numpy.typing as npt
 from scipy.stats import t as student
 
 from nextbest.errors import BadInput
-from training._off_policy_log import Floats, Ints, Log, ThinOverlap, checked_policy, importance, kish, one_hot
+from training._off_policy_log import (
+    Floats,
+    Ints,
+    Log,
+    ThinOverlap,
+    by_unit,
+    checked_policy,
+    importance,
+    kish,
+    one_hot,
+)
 from training._off_policy_overlap import MAX_UNSEEN, MIN_EFFECTIVE, Overlap
 
 __all__ = [
@@ -77,7 +87,7 @@ def ips(log: Log, policy: npt.ArrayLike, *, level: float = LEVEL, clip: float | 
     """Return the mean of w·reward, unbiased where the policy's arms all have a propensity.
 
     Horvitz & Thompson 1952. `clip` bounds the weights: less variance, and a bias towards 0 (Ionides 2008;
-    `Estimate.clipped` bounds it). Raises BadInput, and ThinOverlap where no row has any weight.
+    `Estimate.clipped` bounds it). Raises BadInput, and ThinOverlap where fewer than two contacts have weight.
     """
     return _estimate(log, _ips(log, _weights(log, policy, clip)), level)
 
@@ -128,7 +138,8 @@ def compare(
         found.append(_snips(log, used) if predictions is None else _doubly_robust(log, used, predictions))
     a, b = found
     value = a.value - b.value
-    error, half = _spread(log, a.influence - b.influence, level)
+    fewest = min(a.used.effective_units, b.used.effective_units)
+    error, half = _spread(log, a.influence - b.influence, fewest, level)
     return Comparison(
         value, value - half, value + half, error, level, _estimate(log, a, level), _estimate(log, b, level)
     )
@@ -166,6 +177,7 @@ class _Used:
 
     policy: Floats
     weights: Floats
+    effective_units: float
     clipped: float
 
 
@@ -184,11 +196,13 @@ def _weights(log: Log, policy: npt.ArrayLike, clip: float | None) -> _Used:
     if clip is not None and not clip > 0:
         raise BadInput(f"weights cannot be clipped at {clip}; give a number above 0, or None")
     weights = whole if clip is None else np.minimum(whole, clip)
-    if not weights.any():
+    of_unit = by_unit(log, weights)
+    if (of_unit > 0).sum() < 2:
         raise ThinOverlap(
-            f"the policy makes none of the {len(log):,} logged choices, so the log tells nothing"
+            f"of {len(log):,} logged rows the policy makes the choices for {(of_unit > 0).sum()} contacts; "
+            "a spread needs two at least, and an interval worth having many more"
         )
-    return _Used(target, weights, float((whole - weights).mean()))
+    return _Used(target, weights, kish(of_unit), float((whole - weights).mean()))
 
 
 def _ips(log: Log, used: _Used) -> _Found:
@@ -213,7 +227,7 @@ def _doubly_robust(log: Log, used: _Used, predictions: npt.ArrayLike) -> _Found:
 
 
 def _estimate(log: Log, found: _Found, level: float) -> Estimate:
-    error, half = _spread(log, found.influence, level)
+    error, half = _spread(log, found.influence, found.used.effective_units, level)
     return Estimate(
         value=found.value,
         low=found.value - half,
@@ -227,17 +241,14 @@ def _estimate(log: Log, found: _Found, level: float) -> Estimate:
     )
 
 
-def _spread(log: Log, influence: Floats, level: float) -> tuple[float, float]:
-    """Return the standard error over contacts and half the interval's width, by Student's t.
+def _spread(log: Log, influence: Floats, effective: float, level: float) -> tuple[float, float]:
+    """Return the standard error over contacts and half the interval's width.
 
-    Contacts' sums of influences are independent, rows of a contact are not (Liang & Zeger 1986).
+    Contacts' sums of influences are independent, rows of a contact are not (Liang & Zeger 1986). Student's t
+    has the effective number of contacts less one as degrees of freedom: what few tell of the error is unsure.
     """
     if not 0 < level < 1:
         raise BadInput(f"level is {level}; it must be between 0 and 1, as .9")
-    if log.units < 2:
-        raise ThinOverlap(
-            "the log has one contact; a spread needs two at least, an interval worth having more"
-        )
-    sums = np.bincount(log.clusters, weights=influence)
+    sums = by_unit(log, influence)
     error = float(np.sqrt(log.units / (log.units - 1) * (sums @ sums))) / len(log)
-    return error, error * float(student.ppf((1 + level) / 2, log.units - 1))
+    return error, error * float(student.ppf((1 + level) / 2, max(effective - 1, 1)))
