@@ -29,7 +29,7 @@ class Overlap:
     """The largest weight over the sum of all."""
     mean_weight: float
     """About 1 where propensities are right and the log could have held every arm the target chooses; lower by
-    the share it chooses where the log could not."""
+    the share it chooses where the log could not, far from it where single weights decide."""
     unseen_mass: float
     """Share of the target's choices on arms the log never shows: nothing but a model can tell of them."""
 
@@ -57,11 +57,12 @@ class Overlap:
         if fewest >= effective and self.unseen_mass <= unseen:
             return
         raise ThinOverlap(
-            f"of {self.rows:,} logged rows {self.effective_sample_size:.1f} count for this policy, and "
-            f"{self.effective_contacts:.1f} contacts ({effective:g} are needed); one row has "
-            f"{self.max_weight_share:.1%} of the weight, and {self.unseen_mass:.1%} of the policy's choices "
-            f"are on arms the log never shows ({unseen:.0%} at most); what would help: more messages sent at "
-            "random, a longer log, or a policy nearer to the one that sent them"
+            f"of {self.rows:,} logged rows {self.effective_sample_size:.1f} count for this policy, "
+            f"{self.effective_contacts:.1f} where a contact counts once ({effective:g} are needed); one row "
+            f"has {self.max_weight_share:.1%} of the weight, weights average {self.mean_weight:.2f} (1 is "
+            f"right), and {self.unseen_mass:.1%} of the policy's choices are on arms the log never shows "
+            f"({unseen:.0%} at most); what would help: more messages sent at random, a longer log, or a policy "
+            "nearer to the one that sent them"
         )
 
 
