@@ -61,8 +61,8 @@ class Overlap:
             f"{self.effective_contacts:.1f} where a contact counts once ({effective:g} are needed); one row "
             f"has {self.max_weight_share:.1%} of the weight, weights average {self.mean_weight:.2f} (1 is "
             f"right), and {self.unseen_mass:.1%} of the policy's choices are on arms the log never shows "
-            f"({unseen:.0%} at most); what would help: more messages sent at random, a longer log, or a policy "
-            "nearer to the one that sent them"
+            f"({unseen:.0%} at most); what would help: more messages sent at random, a longer log, or a "
+            "policy nearer to the one that sent them"
         )
 
 
