@@ -14,7 +14,8 @@ import pandas as pd
 from benchmarks import _peers
 from benchmarks import _report as report
 from benchmarks._next_item_data import DEPTHS, Items, NextItemFile, figures
-from models.sequence import SequenceConfig, SequenceModel, top
+from models.nearest import top
+from models.sequence import SequenceConfig, SequenceModel
 from nextbest import _screen as screen
 from nextbest.progress import Progress
 

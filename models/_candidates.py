@@ -12,10 +12,11 @@ from models.base import Floats, Shopper
 from models.basket import Basket, Neighbours, latest
 from models.catalogue import Catalogue
 from models.following import Following
+from models.nearest import top
 from models.neighbours import Neighbours as Alike
 from models.paths import Paths
 from models.popularity import best_in_categories, category_weights
-from models.sequence import SequenceModel, often, top
+from models.sequence import SequenceModel, often
 
 DAY = 86_400.0
 LN2 = float(np.log(2.0))

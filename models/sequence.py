@@ -16,8 +16,7 @@ from models._sasrec_numpy import Floats32, Weights, state_of
 from models._shelf import shelf_of
 from models.base import Ranking, Reason, Shopper
 from models.catalogue import Catalogue
-from models.nearest import Nearest
-from models.nearest import top as top
+from models.nearest import Nearest, top
 from nextbest.errors import BadInput, NotReady
 from nextbest.progress import Progress, silent
 

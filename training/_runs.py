@@ -23,7 +23,7 @@ from training._versions import registered, registered_models
 
 REQUIREMENTS = (
     "lightgbm", "numpy", "pandas", "pyarrow", "pydantic", "pydantic-settings", "safetensors", "scikit-learn",
-    "scipy", "torch",
+    "scipy", "torch", "usearch",
 )  # fmt: skip
 """What the models import, pinned to the versions they were trained with."""
 

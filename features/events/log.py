@@ -383,7 +383,7 @@ def _tail_rows(rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 def _out(row: Row) -> dict[str, Any]:
-    return {name: moment(value) if name in TIMES else value for name, value in row.items()}
+    return {**row, **{name: moment(row[name]) for name in TIMES if name in row}}
 
 
 def _table(rows: Sequence[Sequence[Any]], name: str) -> pa.Table:

@@ -26,7 +26,7 @@ from nextbest.columns import CONTACT_FEATURES
 
 EXAMPLES = Path(__file__).parent / "examples"
 KINDS = sorted(models_found())
-PLAIN = {".json", ".txt", ".parquet", ".safetensors"}
+PLAIN = {".json", ".txt", ".parquet", ".safetensors", ".usearch"}
 """Files that cannot run code."""
 
 

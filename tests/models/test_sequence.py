@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.sequence import SequenceConfig, SequenceModel, top, vocabulary
+from models.nearest import top
+from models.sequence import SequenceConfig, SequenceModel, vocabulary
 from nextbest.errors import BadInput, NotReady
 
 SMALL = {"width": 16, "length": 8, "negatives": 16, "learning_rate": 0.02, "dropout": 0.0}

@@ -20,7 +20,7 @@ SIMULATIONS = 100_000
 
 def work(arguments: Arguments) -> dict[str, Any]:
     """Return what each estimator says, with the seconds of the reward model and the estimates."""
-    from obp import ope  # type: ignore[import-not-found]
+    from obp import ope
 
     with np.load(Path(arguments["log"])) as file:
         log = {name: file[name] for name in file.files}
@@ -55,7 +55,7 @@ def _target(arguments: Arguments, arms: int, positions: int) -> Any:
     """Return (arms, positions): Thompson sampling by simulation from its published prior, or evenly."""
     if arguments["target"] == "random":
         return np.full((arms, positions), 1 / arms)
-    from obp.policy import BernoulliTS  # type: ignore[import-not-found]
+    from obp.policy import BernoulliTS
 
     policy = BernoulliTS(
         n_actions=arms,
