@@ -116,6 +116,8 @@ class Settings:
     """P(the usual policy considers a contact on a day)."""
     usual_nothing: float = 1.5
     """Weight of sending nothing under that policy, beside the channels' `usual`."""
+    visits_a_day: float = 0.03
+    """Visits to the shop's pages of somebody who never buys; buyers come oftener."""
     observable: float = 0.75
     """Standard deviation of the log-odds between contacts that follows from what is known of them."""
     latent: float = 0.75

@@ -20,6 +20,7 @@ from benchmarks._world_nature import Expected, Nature, Outcome, State
 from benchmarks._world_people import People
 from benchmarks._world_settings import DAY, NOTHING, START, WEEK, Settings
 from benchmarks._world_usual import Usual
+from benchmarks._world_visits import Visits
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -40,7 +41,9 @@ class Decisions:
 class World:
     """Simulated contacts after some months of messages, with the truth about the next one."""
 
-    def __init__(self, settings: Settings, people: People, nature: Nature, log: Log, orders: Orders) -> None:
+    def __init__(
+        self, settings: Settings, people: People, nature: Nature, log: Log, orders: Orders, seed: int = 7
+    ) -> None:
         self.settings, self.people, self.nature, self.log, self.orders = settings, people, nature, log, orders
         self.channels = tuple(c.name for c in settings.channels)
         self.end = START + (settings.days + 1) * DAY
@@ -48,6 +51,7 @@ class World:
         sent = log.take(log.sent)
         opens = np.array([c.opens for c in settings.channels])
         self.history = History(people, log, orders, opens)
+        self.visits = Visits.of(people, settings, np.random.default_rng([seed, 1]))
         self.withdrawn = np.full((settings.contacts, len(self.channels)), np.inf)
         """When each contact withdrew its consent for a channel (epoch seconds), inf: not in the log."""
         gone = np.isfinite(sent.left_at)
@@ -66,7 +70,7 @@ class World:
         random = np.random.default_rng(seed)
         people = _world_people.draw(settings, random)
         nature = Nature(people, settings)
-        return cls(settings, people, nature, *simulate(people, nature, settings, random))
+        return cls(settings, people, nature, *simulate(people, nature, settings, random), seed)
 
     # --- what is allowed
 

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import lightgbm as lgb
 import numpy as np
+from scipy.special import expit
 
 from models._calibration import Calibration
+from models._channel_linear import Linear
 from models._ranked import Estimate
 from models.base import Floats
 from models.candidates import BLOCK, Candidates
@@ -29,9 +31,9 @@ class ChannelConfig:
     later_share: float = 0.3
     """The latest messages: kept from the trees, to calibrate them and to choose the policy on."""
     leaves: int = 7
-    rounds: int = 200
-    learning_rate: float = 0.05
-    rows_in_leaf: int = 100
+    rounds: int = 150
+    learning_rate: float = 0.03
+    rows_in_leaf: int = 200
     features_a_tree: float = 0.5
     l2: float = 10.0
     threads: int = 1
@@ -42,12 +44,20 @@ class Trees:
     """The booster, the channels it speaks for (their place is their code), and its calibration."""
 
     booster: lgb.Booster
+    linear: Linear
+    """What the booster starts from."""
     channels: tuple[str, ...]
     calibration: Calibration
 
-    def probability(self, inputs: Floats) -> Floats:
-        """Return the calibrated probability of rows of FEATURES."""
-        return self.calibration.of(np.asarray(self.booster.predict(inputs, num_threads=1)))
+    def probability(self, inputs: Floats, code: int) -> Floats:
+        """Return the calibrated probability of messages over one channel; rows of FEATURES."""
+        return self.calibration.of(raw_probability(self.booster, self.linear, inputs, code))
+
+
+def raw_probability(booster: lgb.Booster, linear: Linear, inputs: Floats, code: int) -> Floats:
+    """Return what the linear part and the trees on top of it say of one channel, before calibration."""
+    odds = linear.odds(inputs[:, :-1], code)
+    return np.asarray(expit(odds + np.asarray(booster.predict(inputs, raw_score=True, num_threads=1))))
 
 
 def inputs_of(
@@ -64,7 +74,8 @@ def inputs_of(
     return np.hstack([contacts, candidates.blocks[:, place], rates, np.full((len(contacts), 1), code)])
 
 
-def boost(inputs: Floats, responses: Floats, config: ChannelConfig, seed: int) -> lgb.Booster:
+def boost(inputs: Floats, responses: Floats, start: Floats, config: ChannelConfig, seed: int) -> lgb.Booster:
+    """Grow trees on rows of FEATURES, beginning at `start` (log-odds)."""
     settings = {
         "objective": "binary",
         "num_leaves": config.leaves,
@@ -79,5 +90,7 @@ def boost(inputs: Floats, responses: Floats, config: ChannelConfig, seed: int) -
         "verbose": -1,
     }
     names = list(FEATURES)
-    data = lgb.Dataset(inputs, responses, feature_name=names, categorical_feature=["channel_code"])
+    data = lgb.Dataset(
+        inputs, responses, init_score=start, feature_name=names, categorical_feature=["channel_code"]
+    )
     return lgb.train(settings, data, config.rounds)

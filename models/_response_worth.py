@@ -116,6 +116,11 @@ class ResponseWorth:
         if self.trees is not None:
             self.trees.save_model(folder / "response_worth.txt")
 
+    @staticmethod
+    def in_folder(folder: Path) -> bool:
+        """Tell whether save wrote anything there."""
+        return (folder / "response_worth.json").exists()
+
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what save wrote."""

@@ -1,4 +1,4 @@
-"""Unsubscribing: how often a message over a channel makes its receiver unsubscribe, the more the more were sent."""
+"""Unsubscribing: how often a message makes its receiver leave the channel, the oftener the more were sent."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

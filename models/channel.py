@@ -17,11 +17,16 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import ndtri
 
+from models._best_time import BestTime, Sent
+from models._beyond import Beyond, Seen
 from models._calibration import Calibration
-from models._channel_trees import FEATURES, ChannelConfig, Trees, boost, inputs_of
-from models._frame import matrix
+from models._channel_linear import Linear
+from models._channel_trees import FEATURES, ChannelConfig, Trees, boost, inputs_of, raw_probability
+from models._frame import floats, matrix
 from models._ranked import Estimate, Value, ranked
 from models._response_rates import ResponseRates
+from models._response_worth import Answered, ResponseWorth
+from models._unsubscribing import Unsubscribing
 from models.base import Floats
 from models.best_arm import BestArm
 from models.candidates import Candidates
@@ -50,9 +55,14 @@ class Channel:
         best_arm: BestArm,
         rfm: Rfm | None,
         trees: Trees | None,
+        times: BestTime | None = None,
+        worth: ResponseWorth | None = None,
+        unsubscribing: Unsubscribing | None = None,
     ) -> None:
         self.config, self.policy, self.rates, self.best_arm = config, policy, rates, best_arm
-        self.rfm, self.trees = rfm, trees
+        self.rfm, self.trees, self.worth = rfm, trees, worth
+        self.times = times or BestTime.unknown()
+        self.unsubscribing = unsubscribing or Unsubscribing.unknown()
 
     @classmethod
     def learn(
@@ -70,6 +80,7 @@ class Channel:
         model.trees = model._grow(early, late, seed)
         progress("channel: trees", config.rounds, config.rounds)
         model.policy = model._choose(late, seed)
+        model._learn_beyond(data, seed)
         return model
 
     def estimate(self, candidates: Candidates, policy: Policy | None = None) -> Estimate:
@@ -103,6 +114,16 @@ class Channel:
         candidates = Candidates.from_long(frame, channels)
         return ranked(candidates, self.estimate(candidates), value, costs)
 
+    def beyond(self, candidates: Candidates, seen: Seen) -> Beyond:
+        """Return what a response is worth, the risk of losing the contact and the factors of hours."""
+        contacts = candidates.contacts
+        worth = None
+        if self.worth is not None:
+            worth = self.worth.of(matrix(contacts, CONTACT_FEATURES), candidates.channels)
+        recent = np.nan_to_num(floats(contacts, "sent_7d"))
+        factors = self.times.factors(seen, _segment_of(contacts, self.rfm))
+        return Beyond(worth, self.unsubscribing.risk(candidates.channels, recent), factors)
+
     def importance(self) -> pd.DataFrame:
         """Return each feature's share of the trees' gain, largest first; empty without trees."""
         if self.trees is None:
@@ -117,11 +138,15 @@ class Channel:
         if self.trees is not None:
             self.trees.booster.save_model(folder / "trees.txt")
             parts["trees"] = {
+                "linear": self.trees.linear.to_json(),
                 "channels": self.trees.channels,
                 "calibration": self.trees.calibration.to_json(),
                 "features": FEATURES,
             }
-        (folder / "channel.json").write_text(json.dumps(parts))
+        (folder / "channel.json").write_text(json.dumps(parts | {"leaving": self.unsubscribing.to_json()}))
+        self.times.save(folder)
+        if self.worth is not None:
+            self.worth.save(folder)
         for name, model in (("best_arm", self.best_arm), ("rfm", self.rfm)):
             if model is not None:
                 (folder / name).mkdir()
@@ -138,7 +163,12 @@ class Channel:
                     "the channel model was learned on other features; nextbest train channel mends it"
                 )
             booster = lgb.Booster(model_file=folder / "trees.txt")
-            trees = Trees(booster, tuple(kept["channels"]), Calibration.from_json(kept["calibration"]))
+            trees = Trees(
+                booster,
+                Linear.from_json(kept["linear"]),
+                tuple(kept["channels"]),
+                Calibration.from_json(kept["calibration"]),
+            )
         return cls(
             ChannelConfig(**parts["config"]),
             parts["policy"],
@@ -146,6 +176,9 @@ class Channel:
             BestArm.load(folder / "best_arm"),
             Rfm.load(folder / "rfm") if (folder / "rfm").is_dir() else None,
             trees,
+            BestTime.load(folder),
+            ResponseWorth.load(folder) if ResponseWorth.in_folder(folder) else None,
+            Unsubscribing.from_json(parts["leaving"]),
         )
 
     def _smoothed(self, candidates: Candidates) -> Estimate:
@@ -169,7 +202,8 @@ class Channel:
         contacts = matrix(candidates.contacts, CONTACT_FEATURES)
         columns = [
             self.trees.probability(
-                inputs_of(contacts, candidates, smoothed, prior, place, self.trees.channels)
+                inputs_of(contacts, candidates, smoothed, prior, place, self.trees.channels),
+                self.trees.channels.index(candidates.channels[place]),
             )
             for place in places
         ]
@@ -183,9 +217,35 @@ class Channel:
         early, late = early.take(rows), late.take(late_rows)
         if any(len(np.unique(log.responses)) < 2 for log in (early, late)):
             return None
-        booster = boost(self._sent_inputs(early, channels), early.responses, self.config, seed)
-        raw = np.asarray(booster.predict(self._sent_inputs(late, channels), num_threads=1))
-        return Trees(booster, channels, Calibration.learn(raw, late.responses, seed))
+        inputs, later = (self._sent_inputs(log, channels) for log in (early, late))
+        linear = Linear.learn(inputs[:, :-1], inputs[:, -1].astype(int), early.responses, len(channels))
+        start = np.empty(len(early))
+        for code in range(len(channels)):
+            rows = inputs[:, -1] == code
+            start[rows] = linear.odds(inputs[rows, :-1], code)
+        booster = boost(inputs, early.responses, start, self.config, seed)
+        raw = np.empty(len(late))
+        for code in range(len(channels)):
+            rows = later[:, -1] == code
+            if rows.any():
+                raw[rows] = raw_probability(booster, linear, later[rows], code)
+        return Trees(booster, linear, channels, Calibration.learn(raw, late.responses, seed))
+
+    def _learn_beyond(self, data: ChannelLog, seed: int) -> None:
+        """Learn what the log tells of hours, of money and of leaving, where it tells of them."""
+        states, names = data.states, data.names()
+        if data.left is not None:
+            recent = np.nan_to_num(floats(states.contacts, "sent_7d"))
+            self.unsubscribing = Unsubscribing.learn(names, recent, data.left)
+        answered = data.responses > 0
+        if data.earned is not None and answered.any():
+            contacts = matrix(states.contacts, CONTACT_FEATURES)[answered]
+            found = Answered(contacts, data.sent[answered], data.earned[answered])
+            self.worth = ResponseWorth.learn(found, states.channels, seed, self.config.later_share)
+        if data.hours is not None and data.seen is not None:
+            expected = self.estimate(states).probability[np.arange(len(data)), data.sent]
+            segments = _segment_of(states.contacts, self.rfm)
+            self.times = BestTime.learn(Sent(data.hours, data.responses, expected, segments, data.seen), seed)
 
     def _sent_inputs(self, log: ChannelLog, channels: tuple[str, ...]) -> Floats:
         """Return the trees' input for the channel each message went over, shape (messages, FEATURES)."""
