@@ -137,7 +137,7 @@ class Settings(BaseSettings):
     """Share of contacts whom a campaign leaves alone, so that what it causes can be told; 0: nobody."""
     message_holdout_salt: str = "messages"
     """Goes into the hash that chooses them; another salt is another group."""
-    margin: float = 1.0
+    margin: float = Field(1.0, ge=0, le=1)
     """Share of revenue that is profit, for the return on marketing investment."""
 
     serve_simulated: bool = False

@@ -1,0 +1,159 @@
+"""What campaigns caused: those they were meant for against those held out of them.
+
+By intention to treat: whoever was decided to be treated counts as treated, whatever came of it, so that the
+two groups differ by chance and by the campaign alone. What the treated of a campaign brought beyond the held
+out is n_t x (mean_t - mean_h); of several campaigns, the sum of that.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+
+from models.holdout import held_out
+from nextbest.columns import CONTACT_ID
+from nextbest.errors import NotReady
+from nextbest.settings import Settings
+from training._attribution import Span
+from training._campaign_tables import CampaignTables
+from training._snapshots import contacts_seen
+
+LEVEL = 0.9
+LEAST = 30
+"""Held-out contacts below which nothing is said."""
+SURE = 0.01
+"""A hash group without messages counts as held out where chance would leave it without so seldom."""
+COLUMNS = ("campaign", "person", "moment", "until", "held_out", "channel")
+NO_CAMPAIGN = "these messages name no campaign"
+NOT_LOGGED = (
+    "no decision tells who was held out, and the contacts whom the hash would hold out got messages too, or "
+    "are too few to tell"
+)
+NOT_BUILT = "no decision tells who was held out, and no contact is known; nextbest features build"
+NO_CHANNEL = "the decisions do not tell which channel the held out would have had"
+
+
+@dataclass(frozen=True)
+class Incremental:
+    """Revenue that would not have come without the messages; None with the reason where it cannot be told."""
+
+    revenue: float | None
+    interval: tuple[float, float] | None
+    """LEVEL, by Student's t."""
+    treated: int
+    """Contacts of campaigns with a hold-out, once for each campaign."""
+    held_out: int
+    campaigns: tuple[str, ...] = ()
+    """Whose effect it is."""
+    why: str | None = None
+
+
+def incremental(audience: pd.DataFrame, why: str | None = None) -> Incremental:
+    """Compare treated with held out. audience: campaign, person, held_out, revenue; each pair once.
+
+    The variance is Welch's (1947) for one campaign; over several, a contact's residuals are added up before
+    they are squared, because a contact in many campaigns is still one. `why`: said where there is nobody.
+    """
+    size = audience.groupby(["campaign", "held_out"]).size().unstack(fill_value=0)
+    size = size.reindex(columns=[False, True], fill_value=0)
+    usable = size.index[(size >= 2).all(axis=1)]
+    rows = audience[audience["campaign"].isin(usable)]
+    treated, held = int((~rows["held_out"]).sum()), int(rows["held_out"].sum())
+    persons = int(rows.loc[rows["held_out"], "person"].nunique())
+    if persons < LEAST:
+        few = f"{int(size[True].sum())} contacts were held out, {LEAST} needed"
+        return Incremental(None, None, treated, held, why=few if size[True].sum() else why or NOT_LOGGED)
+    arms = rows.groupby(["campaign", "held_out"])["revenue"]
+    count, mean = arms.transform("size"), arms.transform("mean")
+    weight = rows["campaign"].map(size[False] / size[True]).where(rows["held_out"], -1.0) * -1.0
+    estimate = float((weight * rows["revenue"]).sum())
+    residual = weight * (rows["revenue"] - mean) / np.sqrt(1 - 1 / count)
+    variance = float(residual.groupby(rows["person"]).sum().pow(2).sum())
+    half = float(np.sqrt(variance) * student.ppf((1 + LEVEL) / 2, _freedom(rows, residual)))
+    names = tuple(str(name) for name in usable)
+    return Incremental(estimate, (estimate - half, estimate + half), treated, held, names)
+
+
+def _freedom(rows: pd.DataFrame, residual: "pd.Series[float]") -> float:
+    """Return the degrees of freedom (Satterthwaite 1946) of the two arms' variances, persons counted once."""
+    each = residual.groupby([rows["held_out"], rows["person"]]).sum().pow(2).groupby(level=0)
+    parts, persons = each.sum().to_numpy(), each.size().to_numpy()
+    below = float((parts**2 / np.maximum(persons - 1, 1)).sum())
+    return float(parts.sum()) ** 2 / below if below > 0 else float(persons.min())
+
+
+def audience_of(
+    tables: CampaignTables, settings: Settings, span: Span, messages: pd.DataFrame
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Return COLUMNS and `revenue` of every campaign with a hold-out, and why others have none.
+
+    By the decision log where it tells; else by the hash, if the log of events shows that it was obeyed.
+    `until`: the end of the window in which revenue counts.
+    """
+    logged = tables.audience()
+    logged["until"] = logged["moment"] + timedelta(days=span.days)
+    sent = {str(name): rows for name, rows in messages.groupby("campaign")}
+    others = [name for name in sent if name not in set(logged["campaign"])]
+    hashed, why = _hashed({name: sent[name] for name in others}, settings, span)
+    parts = [part for part in (logged, *hashed) if len(part)]
+    found = pd.concat(parts, ignore_index=True) if parts else logged
+    found = found[list(COLUMNS)].assign(held_out=found["held_out"].astype(bool))
+    found["channel"] = _channels(found, messages)
+    return found.assign(revenue=tables.revenue(found)), why
+
+
+def _hashed(
+    sent: Mapping[str, pd.DataFrame], settings: Settings, span: Span
+) -> tuple[list[pd.DataFrame], dict[str, str]]:
+    why: dict[str, str] = {"": NO_CAMPAIGN} if "" in sent else {}
+    found: list[pd.DataFrame] = []
+    named = {name: rows for name, rows in sent.items() if name}
+    if not named:
+        return found, why
+    try:
+        seen = contacts_seen(settings)
+    except NotReady:
+        return found, why | dict.fromkeys(named, NOT_BUILT)
+    for name, rows in named.items():
+        start, end = rows["moment"].min(), rows["moment"].max() + timedelta(days=span.days)
+        ids = seen.loc[seen["first"] < start, CONTACT_ID].reset_index(drop=True)
+        flags = _obeyed(ids, set(rows["person"]), name, settings)
+        if flags is None:
+            why[name] = NOT_LOGGED
+        else:
+            window = {"moment": start, "until": end, "held_out": flags, "channel": None}
+            found.append(pd.DataFrame({"campaign": name, "person": ids, **window}))
+    return found, why
+
+
+def _obeyed(
+    ids: "pd.Series[str]", recipients: Iterable[str], campaign: str, settings: Settings
+) -> "pd.Series[bool] | None":
+    """Return who the hash holds out of all contacts known before, if none of them got the campaign.
+
+    And if that is no chance: (1 - share)^recipients is the probability of it where nobody minds the hash.
+    """
+    got = ids.isin(set(recipients))
+    share, salt = settings.message_holdout_share, settings.message_holdout_salt
+    if (1 - share) ** int(got.sum()) > SURE:
+        return None
+    for name in (campaign, None):
+        flags = pd.Series(held_out(ids.to_numpy(), share, salt, name), index=ids.index)
+        if not (flags & got).any():
+            return flags
+    return None
+
+
+def _channels(audience: pd.DataFrame, messages: pd.DataFrame) -> "pd.Series[str]":
+    """Return each row's channel: the one intended; of a campaign that has only one, that; else None.
+
+    Where the channels of the held out are not told, those of the treated say nothing either.
+    """
+    told = audience["held_out"] & audience["channel"].notna()
+    known = told.groupby(audience["campaign"]).transform("any")
+    used = messages.groupby("campaign")["channel"].agg(["nunique", "first"])
+    only = used.loc[used["nunique"] == 1, "first"]
+    return audience["channel"].where(known, audience["campaign"].map(only)).astype(object)
