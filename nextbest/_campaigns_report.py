@@ -152,7 +152,7 @@ def plot_file(file: Path | None) -> Path | None:
 
 
 def write_plot(report: "CampaignReport", file: Path) -> None:
-    """Draw cost, attributed and incremental revenue of the largest campaigns; the file is whole or as before."""
+    """Draw cost and both revenues of the largest campaigns; the file is whole, or as it was before."""
     import numpy as np
 
     from training.plots import grouped_bars
