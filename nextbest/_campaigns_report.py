@@ -116,7 +116,7 @@ def _message_cells(outcome: "CampaignOutcome") -> tuple[str, ...]:
 
 def _money_cells(outcome: "CampaignOutcome") -> tuple[str, ...]:
     return (
-        f"{outcome.cost:,.2f}", f"{outcome.orders_attributed:,.4g}", f"{outcome.revenue_attributed:,.2f}",
+        f"{outcome.cost:,.2f}", _orders(outcome.orders_attributed), f"{outcome.revenue_attributed:,.2f}",
         _times(outcome.return_attributed),
         _between(outcome.revenue_incremental, outcome.incremental_interval, "{:,.2f}"),
         f"{outcome.treated:,}", f"{outcome.held_out:,}",
@@ -126,6 +126,10 @@ def _money_cells(outcome: "CampaignOutcome") -> tuple[str, ...]:
 
 def _part(count: int, rate: float | None) -> str:
     return f"{count:,} ({rate:.1%})" if count and rate is not None else f"{count:,}"
+
+
+def _orders(count: float) -> str:
+    return f"{count:,.0f}" if abs(count - round(count)) < 1e-6 else f"{count:,.1f}"
 
 
 def _times(value: float | None) -> str:

@@ -27,6 +27,7 @@ LEAST = 30
 SURE = 0.01
 """A hash group without messages counts as held out where chance would leave it without so seldom."""
 COLUMNS = ("campaign", "person", "moment", "until", "held_out", "channel")
+TOO_FEW = f"fewer than {LEAST} contacts were held out"
 NO_CAMPAIGN = "these messages name no campaign"
 NOT_LOGGED = (
     "no decision tells who was held out, and the contacts whom the hash would hold out got messages too, or "
@@ -44,7 +45,7 @@ class Incremental:
     interval: tuple[float, float] | None
     """LEVEL, by Student's t."""
     treated: int
-    """Contacts of campaigns with a hold-out, once for each campaign."""
+    """Contacts decided to be treated, once for each campaign; of those compared, where any are."""
     held_out: int
     campaigns: tuple[str, ...] = ()
     """Whose effect it is."""
@@ -61,11 +62,10 @@ def incremental(audience: pd.DataFrame, why: str | None = None) -> Incremental:
     size = size.reindex(columns=[False, True], fill_value=0)
     usable = size.index[(size >= 2).all(axis=1)]
     rows = audience[audience["campaign"].isin(usable)]
+    if rows.loc[rows["held_out"], "person"].nunique() < LEAST:
+        treated, held = int(size[False].sum()), int(size[True].sum())
+        return Incremental(None, None, treated, held, why=TOO_FEW if treated + held else why or NOT_LOGGED)
     treated, held = int((~rows["held_out"]).sum()), int(rows["held_out"].sum())
-    persons = int(rows.loc[rows["held_out"], "person"].nunique())
-    if persons < LEAST:
-        few = f"{int(size[True].sum())} contacts were held out, {LEAST} needed"
-        return Incremental(None, None, treated, held, why=few if size[True].sum() else why or NOT_LOGGED)
     arms = rows.groupby(["campaign", "held_out"])["revenue"]
     count, mean = arms.transform("size"), arms.transform("mean")
     weight = rows["campaign"].map(size[False] / size[True]).where(rows["held_out"], -1.0) * -1.0

@@ -110,15 +110,21 @@ class CampaignTables:
         person, message, moment, campaign and channel ("" where not said), simulated, the flags of CAME, and
         `in_span`, False where it was sent just before the span or after it.
         """
-        found = self._frame("FROM messages ORDER BY moment, person, message")
-        low, high = (pd.Timestamp(m) if m else None for m in (self._span.since, self._span.until))
-        late = found["moment"] >= low if low is not None else True
-        early = found["moment"] < high if high is not None else True
-        return found.assign(in_span=late & pd.Series(early, index=found.index))
+        return self._frame(
+            "SELECT *, "
+            "(moment >= $since OR $since IS NULL) AND (moment < $until OR $until IS NULL) AS in_span "
+            "FROM messages ORDER BY moment, person, message",
+            since=self._span.since, until=self._span.until,
+        )  # fmt: skip
 
     def orders(self) -> pd.DataFrame:
-        """Return the orders of persons who got a message: person, order_id, moment, amount."""
-        return self._frame("FROM orders SEMI JOIN messages USING (person) ORDER BY moment, person, order_id")
+        """Return the orders a message of the span may have touched: person, order_id, moment, amount."""
+        return self._frame(
+            "FROM orders SEMI JOIN messages USING (person) WHERE (moment >= $since OR $since IS NULL) "
+            "AND (moment <= $until OR $until IS NULL) ORDER BY moment, person, order_id",
+            since=self._span.since,
+            until=self._span.until and self._span.until + timedelta(days=self._span.days),
+        )
 
     def audience(self) -> pd.DataFrame:
         """Return each campaign's contacts as first decided: campaign, person, moment, held_out, channel."""
@@ -142,8 +148,8 @@ class CampaignTables:
         counted = {str(event): int(n) for event, n in rows}
         return {name: counted[event] for name, event in CAME.items() if event in counted}
 
-    def _frame(self, query: str) -> pd.DataFrame:
-        found = self._connection.execute(query).df()
+    def _frame(self, query: str, **values: Any) -> pd.DataFrame:
+        found = self._connection.execute(query, values or None).df()
         return found.assign(moment=pd.to_datetime(found["moment"], utc=True).astype("datetime64[us, UTC]"))
 
 

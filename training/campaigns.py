@@ -26,7 +26,7 @@ BYS: tuple[By, ...] = get_args(By)
 WINDOW_DAYS = 7.0
 RULE: Rule = "last_touch"
 OUTSIDE = "\0outside the span"
-"""Key of messages sent before the span or after it: what they are credited with is no one's here."""
+"""Key of messages sent before the span or after it: their share of an order is left out."""
 Interval = tuple[float, float]
 
 
@@ -61,7 +61,7 @@ class CampaignOutcome:
     incremental_why: str | None
     """Why there is no incremental revenue."""
     treated: int
-    """Contacts decided to be treated, once for each campaign that has a hold-out."""
+    """Contacts decided to be treated, once for each campaign; of those compared, where any are."""
     held_out: int
     incremental_cost: float
     """Of the campaigns that have a hold-out."""

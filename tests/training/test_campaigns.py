@@ -251,8 +251,8 @@ def test_too_few_held_out_say_so_and_campaigns_add_up(tmp_path: Path) -> None:
     report = campaign_report(log_of(tmp_path, decided, LIFT), NOW)
     campaigns = named(report, "campaign")
     assert campaigns["spring"].revenue_incremental is None
-    assert campaigns["spring"].incremental_why == f"{campaigns['spring'].held_out} contacts were held out, " \
-        "30 needed"  # fmt: skip
+    assert campaigns["spring"].incremental_why == "fewer than 30 contacts were held out"
+    assert campaigns["spring"].held_out + campaigns["spring"].treated == 60
     assert campaigns["summer"].revenue_incremental is not None
     assert report.total.treated == campaigns["spring"].treated + campaigns["summer"].treated
     assert report.total.incremental_cost == pytest.approx(report.total.cost)
