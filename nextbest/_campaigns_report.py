@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 MESSAGES = ("contacts", "sent", "delivered", "bounced", "opened", "clicked", "unsubscribed")
 MONEY = (
-    "cost", "orders attributed", "revenue attributed", "return by attributed",
-    "revenue incremental (90 %)", "treated", "held out", "return by incremental (90 %)",
+    "cost", "orders\nattributed", "revenue\nattributed", "return by\nattributed",
+    "revenue incremental\n(90 %)", "treated", "held out", "return by incremental\n(90 %)",
 )  # fmt: skip
 MOST = 20
 """Rows of each table at most."""
@@ -139,9 +139,9 @@ def _times(value: float | None) -> str:
 def _between(value: float | None, ends: tuple[float, float] | None, form: str) -> str:
     if value is None:
         return ""
-    low, high = ends or (value, value)
-    short = "{:,.0f}" if abs(high - low) >= 10 else form
-    return form.format(value) + (f" ({short.format(low)} to {short.format(high)})" if ends else "")
+    wide = ends is not None and ends[1] - ends[0] >= 10
+    told = [("{:,.0f}" if wide else form).format(number) for number in (value, *(ends or ()))]
+    return f"{told[0]} ({told[1]} to {told[2]})" if ends else told[0]
 
 
 def plot_file(file: Path | None) -> Path | None:

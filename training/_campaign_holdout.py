@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
+from models.base import Floats
 from models.holdout import held_out
 from nextbest.columns import CONTACT_ID
 from nextbest.errors import NotReady
@@ -55,8 +56,8 @@ class Incremental:
 def incremental(audience: pd.DataFrame, why: str | None = None) -> Incremental:
     """Compare treated with held out. audience: campaign, person, held_out, revenue; each pair once.
 
-    The variance is Welch's (1947) for one campaign; over several, a contact's residuals are added up before
-    they are squared, because a contact in many campaigns is still one. `why`: said where there is nobody.
+    The interval is Welch's (1947), with a variance that is not too small where the held out are few and
+    orders rare (`_variances`). `why`: said where there is nobody.
     """
     size = audience.groupby(["campaign", "held_out"]).size().unstack(fill_value=0)
     size = size.reindex(columns=[False, True], fill_value=0)
@@ -65,22 +66,37 @@ def incremental(audience: pd.DataFrame, why: str | None = None) -> Incremental:
     if rows.loc[rows["held_out"], "person"].nunique() < LEAST:
         treated, held = int(size[False].sum()), int(size[True].sum())
         return Incremental(None, None, treated, held, why=TOO_FEW if treated + held else why or NOT_LOGGED)
-    treated, held = int((~rows["held_out"]).sum()), int(rows["held_out"].sum())
-    arms = rows.groupby(["campaign", "held_out"])["revenue"]
-    count, mean = arms.transform("size"), arms.transform("mean")
     weight = rows["campaign"].map(size[False] / size[True]).where(rows["held_out"], -1.0) * -1.0
     estimate = float((weight * rows["revenue"]).sum())
-    residual = weight * (rows["revenue"] - mean) / np.sqrt(1 - 1 / count)
-    variance = float(residual.groupby(rows["person"]).sum().pow(2).sum())
-    half = float(np.sqrt(variance) * student.ppf((1 + LEVEL) / 2, _freedom(rows, residual)))
+    parts, persons = _variances(rows, weight)
+    half = float(np.sqrt(parts.sum()) * student.ppf((1 + LEVEL) / 2, _freedom(parts, persons)))
+    treated, held = int((~rows["held_out"]).sum()), int(rows["held_out"].sum())
     names = tuple(str(name) for name in usable)
     return Incremental(estimate, (estimate - half, estimate + half), treated, held, names)
 
 
-def _freedom(rows: pd.DataFrame, residual: "pd.Series[float]") -> float:
-    """Return the degrees of freedom (Satterthwaite 1946) of the two arms' variances, persons counted once."""
-    each = residual.groupby([rows["held_out"], rows["person"]]).sum().pow(2).groupby(level=0)
-    parts, persons = each.sum().to_numpy(), each.size().to_numpy()
+def _variances(rows: pd.DataFrame, weight: "pd.Series[float]") -> tuple[Floats, Floats]:
+    """Return the variance of the treated's and the held out's part of the estimate, and the persons in each.
+
+    A contact's residuals in several campaigns are added up before they are squared: it is still one contact.
+    Of few held out and rare orders, the sample tends to show too few buyers, and with them too small a
+    variance just when its mean is too small; so theirs is taken to be at least that of the treated.
+    """
+    arms = rows.groupby(["campaign", "held_out"])["revenue"]
+    size = arms.transform("size")
+    residual = weight * (rows["revenue"] - arms.transform("mean")) / np.sqrt(1 - 1 / size)
+    by_person = residual.groupby([rows["held_out"], rows["person"]]).sum().pow(2).groupby(level=0)
+    parts, persons = by_person.sum().to_numpy(np.float64), by_person.size().to_numpy(np.float64)
+    spread = rows[~rows["held_out"]].groupby("campaign")["revenue"].var()
+    out = rows["held_out"]
+    alone = float(residual[out].pow(2).sum())
+    least = float((weight[out].pow(2) * rows.loc[out, "campaign"].map(spread)).sum())
+    together = parts[1] / alone if alone > 0 else 1.0
+    return np.array([parts[0], max(alone, least) * together]), persons
+
+
+def _freedom(parts: Floats, persons: Floats) -> float:
+    """Return the degrees of freedom of a sum of two variances (Satterthwaite 1946)."""
     below = float((parts**2 / np.maximum(persons - 1, 1)).sum())
     return float(parts.sum()) ** 2 / below if below > 0 else float(persons.min())
 
