@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 MESSAGES = ("contacts", "sent", "delivered", "bounced", "opened", "clicked", "unsubscribed")
 MONEY = (
-    "cost", "orders\nattributed", "revenue\nattributed", "return by\nattributed",
-    "revenue incremental\n(90 %)", "treated", "held out", "return by incremental\n(90 %)",
+    "cost", "orders\nattributed", "revenue\nattributed", "ROMI by\nattributed",
+    "revenue incremental\n(90 %)", "treated", "held out", "ROMI by incremental\n(90 %)",
 )  # fmt: skip
 MOST = 20
 """Rows of each table at most."""
@@ -57,8 +57,8 @@ def notes(report: "CampaignReport") -> list[str]:
         "part of them would have come anyway",
         "incremental: what the treated ordered beyond the held out of the same campaign, within "
         f"{days} after the decision; the share held out is set to {facts['holdout_share']:.1%}",
-        f"return: (revenue x margin {facts['margin']:g} - cost) / cost; by incremental revenue with the cost "
-        "of the campaigns that have a hold-out",
+        f"ROMI, return on marketing investment: (revenue x margin {facts['margin']:g} - cost) / cost; by "
+        "incremental revenue with the cost of the campaigns that have a hold-out",
     ]
     if facts["simulated_messages"]:
         share = facts["simulated_messages"] / facts["messages"]
@@ -117,10 +117,10 @@ def _message_cells(outcome: "CampaignOutcome") -> tuple[str, ...]:
 def _money_cells(outcome: "CampaignOutcome") -> tuple[str, ...]:
     return (
         f"{outcome.cost:,.2f}", _orders(outcome.orders_attributed), f"{outcome.revenue_attributed:,.2f}",
-        _times(outcome.return_attributed),
+        _times(outcome.romi_attributed),
         _between(outcome.revenue_incremental, outcome.incremental_interval, "{:,.2f}"),
         f"{outcome.treated:,}", f"{outcome.held_out:,}",
-        _between(outcome.return_incremental, outcome.return_incremental_interval, "{:,.1f}"),
+        _between(outcome.romi_incremental, outcome.romi_incremental_interval, "{:,.1f}"),
     )  # fmt: skip
 
 

@@ -66,7 +66,7 @@ def incremental(audience: pd.DataFrame, why: str | None = None) -> Incremental:
     if rows.loc[rows["held_out"], "person"].nunique() < LEAST:
         treated, held = int(size[False].sum()), int(size[True].sum())
         return Incremental(None, None, treated, held, why=TOO_FEW if treated + held else why or NOT_LOGGED)
-    weight = rows["campaign"].map(size[False] / size[True]).where(rows["held_out"], -1.0) * -1.0
+    weight = (-rows["campaign"].map(size[False] / size[True])).where(rows["held_out"], 1.0)
     estimate = float((weight * rows["revenue"]).sum())
     parts, persons = _variances(rows, weight)
     half = float(np.sqrt(parts.sum()) * student.ppf((1 + LEVEL) / 2, _freedom(parts, persons)))

@@ -34,7 +34,7 @@ Interval = tuple[float, float]
 class CampaignOutcome:
     """What the messages of one campaign, channel or segment led to; None where nothing can be said.
 
-    "Return" is the return on marketing investment: (revenue x margin - cost) / cost.
+    "romi" is the return on marketing investment: (revenue x margin - cost) / cost.
     """
 
     name: str
@@ -54,7 +54,7 @@ class CampaignOutcome:
     cost: float
     orders_attributed: float
     revenue_attributed: float
-    return_attributed: float | None
+    romi_attributed: float | None
     revenue_incremental: float | None
     incremental_interval: Interval | None
     """90 %."""
@@ -65,9 +65,9 @@ class CampaignOutcome:
     held_out: int
     incremental_cost: float
     """Of the campaigns that have a hold-out."""
-    return_incremental: float | None
+    romi_incremental: float | None
     """Against incremental_cost."""
-    return_incremental_interval: Interval | None
+    romi_incremental_interval: Interval | None
 
 
 @dataclass(frozen=True)
@@ -232,15 +232,15 @@ class _Read:
             cost=cost,
             orders_attributed=orders,
             revenue_attributed=revenue,
-            return_attributed=self._return(revenue, cost),
+            romi_attributed=self._return(revenue, cost),
             revenue_incremental=caused.revenue,
             incremental_interval=caused.interval,
             incremental_why=caused.why,
             treated=caused.treated,
             held_out=caused.held_out,
             incremental_cost=covered,
-            return_incremental=None if caused.revenue is None else self._return(caused.revenue, covered),
-            return_incremental_interval=ends,
+            romi_incremental=None if caused.revenue is None else self._return(caused.revenue, covered),
+            romi_incremental_interval=ends,
         )
 
     def _return(self, revenue: float, cost: float) -> float | None:

@@ -121,8 +121,8 @@ def test_money_is_attributed_and_set_against_the_cost(settings: Settings) -> Non
     assert money == {"email": (0, 0), "sms": (1, 24), "fax": (1, 7)}
     sms = channels["sms"]
     assert sms.cost == pytest.approx(0.1)
-    assert sms.return_attributed == pytest.approx((24 * 0.5 - 0.1) / 0.1)
-    assert channels["fax"].return_attributed is None, "what costs nothing has no return"
+    assert sms.romi_attributed == pytest.approx((24 * 0.5 - 0.1) / 0.1)
+    assert channels["fax"].romi_attributed is None, "what costs nothing has no return"
     assert report.facts["channels_without_cost"] == ["fax"]
     assert report.total.revenue_attributed == 31
     linear = named(campaign_report(settings, NOW, rule="linear"), "channel")
@@ -212,8 +212,8 @@ def test_the_incremental_revenue_is_the_difference_of_the_means_for_all_treated(
     assert spring.revenue_attributed > 2 * spring.revenue_incremental, "most of it would have come anyway"
     assert spring.incremental_cost == spring.cost
     expected = (spring.revenue_incremental - spring.cost) / spring.cost
-    assert spring.return_incremental == pytest.approx(expected)
-    low, high = spring.return_incremental_interval
+    assert spring.romi_incremental == pytest.approx(expected)
+    low, high = spring.romi_incremental_interval
     assert low < expected < high
     assert report.total.revenue_incremental == pytest.approx(spring.revenue_incremental)
 
@@ -265,7 +265,7 @@ def test_decisions_that_do_not_tell_are_no_hold_out(tmp_path: Path) -> None:
     log.record_decisions([{k: v for k, v in row.items() if k != "held_out"} for row in decided])
     log.close()
     spring = named(campaign_report(settings, NOW), "campaign")["spring"]
-    assert (spring.revenue_incremental, spring.treated, spring.return_incremental) == (None, 0, None)
+    assert (spring.revenue_incremental, spring.treated, spring.romi_incremental) == (None, 0, None)
     assert "no contact is known" in spring.incremental_why
 
 
