@@ -293,6 +293,24 @@ def test_a_hash_that_was_obeyed_is_a_hold_out(
     assert "got messages too" in got.incremental_why
 
 
+def test_campaigns_with_and_without_decisions_stand_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decided = [*decisions("spring", 1, PERSONS), *decisions("summer", 12, PERSONS)]
+    settings = log_of(tmp_path, decided, LIFT)
+    log = EventLog(settings.event_log_url)
+    log.forget_decisions(at(5))
+    log.close()
+    seen = pd.DataFrame({CONTACT_ID: PERSONS, "first": pd.Timestamp(at(0))})
+    monkeypatch.setattr(_campaign_holdout, "contacts_seen", lambda _: seen)
+    report = campaign_report(settings, NOW)
+    campaigns = named(report, "campaign")
+    assert all(o.revenue_incremental is not None for o in campaigns.values())
+    parts = sum(o.revenue_incremental or 0 for o in campaigns.values())
+    assert report.total.revenue_incremental == pytest.approx(parts)
+    assert report.total.held_out == sum(o.held_out for o in campaigns.values())
+
+
 def test_a_contact_in_many_campaigns_is_still_one() -> None:
     """The same people twice, with the same outcome: twice the revenue, twice the half-width."""
     random = np.random.default_rng(0)
