@@ -52,13 +52,9 @@ def attribute(touches: pd.DataFrame, conversions: pd.DataFrame, days: float, rul
     """Share out conversions among the touches before them.
 
     touches: contact_id, timestamp, key (a channel, a campaign, or both as one value). conversions:
-    contact_id, timestamp, amount. Timestamps are datetime64 in UTC. Raises BadInput for another rule, or a
-    window that is no positive number of days.
+    contact_id, timestamp, amount. Timestamps are datetime64 in UTC. Raises BadInput as `check` does.
     """
-    if rule not in RULES:
-        raise BadInput(f"no rule {rule!r}; known: {', '.join(RULES)}")
-    if not (np.isfinite(days) and days > 0):
-        raise BadInput(f"the window is {days} days; it must be a number above 0")
+    check(days, rule)
     keys, names = pd.factorize(touches[KEY], sort=True)
     paths = _paths(touches, conversions, days, keys.astype(np.int64))
     amounts = conversions[AMOUNT].to_numpy(np.float64)
@@ -76,6 +72,14 @@ def attribute(touches: pd.DataFrame, conversions: pd.DataFrame, days: float, rul
     }
     by_key = pd.DataFrame({name: _sum(keys, values, len(names)) for name, values in each.items()}, index)
     return Credits(by_key, pd.DataFrame(each, index=touches.index), total, len(paths.converted))
+
+
+def check(days: float, rule: str) -> None:
+    """Raise BadInput for an unknown rule, or a window that is no positive number of days."""
+    if rule not in RULES:
+        raise BadInput(f"no rule {rule!r}; known: {', '.join(RULES)}")
+    if not (np.isfinite(days) and days > 0):
+        raise BadInput(f"the window is {days} days; it must be a number above 0")
 
 
 @dataclass(frozen=True)

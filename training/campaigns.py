@@ -19,7 +19,7 @@ from training._attribution import Span
 from training._campaign_holdout import LEAST, LEVEL, NO_CHANNEL, Incremental, audience_of, incremental
 from training._campaign_segments import UNKNOWN, segments
 from training._campaign_tables import CAME, campaign_tables
-from training.attribution import AMOUNT, KEY, RULES, Credits, Rule, attribute
+from training.attribution import AMOUNT, KEY, Credits, Rule, attribute, check
 
 By = Literal["campaign", "channel", "segment"]
 BYS: tuple[By, ...] = get_args(By)
@@ -96,11 +96,7 @@ def campaign_report(
     """
     if since is not None and until is not None and since >= until:
         raise BadInput(f"--since {since:%Y-%m-%d %H:%M} is not before --until {until:%Y-%m-%d %H:%M}")
-    if rule not in RULES or not 0 < window_days < float("inf"):
-        raise BadInput(
-            f"a window of {window_days:g} days and the rule {rule!r}; a window is above 0, rules are "
-            + ", ".join(RULES)
-        )
+    check(window_days, rule)
     span = Span(since, until, now, window_days)
     with campaign_tables(settings, span) as tables:
         messages, orders, unmatched = tables.messages(), tables.orders(), tables.unmatched()
