@@ -32,7 +32,9 @@ def reports(context: typer.Context, home: Home = None, now: Now = None, as_json:
     if context.invoked_subcommand is None:
         decisions(home=home, now=now, as_json=as_json)
         if not as_json:
-            screen.say("more: nextbest report decisions --help, report coverage, report paths")
+            screen.say(
+                "more: nextbest report decisions --help, report campaigns, report coverage, report paths"
+            )
     elif home or now or as_json:
         with door(show_bars=False):
             name = context.invoked_subcommand
@@ -70,6 +72,50 @@ def decisions(
         screen.show_json(plain(report))
     else:
         shown.show_decisions(report)
+
+
+@app.command()
+def campaigns(
+    since: Annotated[str | None, typer.Option(help="Only messages from this moment on (ISO 8601).")] = None,
+    until: Annotated[str | None, typer.Option(help="Only messages before this moment (ISO 8601).")] = None,
+    window_days: Annotated[
+        float, typer.Option(help="Days after a message, or a decision, in which an order counts.")
+    ] = 7.0,
+    rule: Annotated[
+        Literal["last_touch", "linear", "position", "markov", "shapley"],
+        typer.Option(help="How an order is shared out among the messages before it."),
+    ] = "last_touch",
+    by: Annotated[
+        Literal["campaign", "channel", "segment"] | None,
+        typer.Option(help="Tables of this alone; default all three."),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw cost and revenue of each campaign into this PNG file.")
+    ] = None,
+    home: Home = None,
+    now: Now = None,
+    as_json: Json = False,
+) -> None:
+    """What messages cost and brought: revenue attributed, and caused, by campaign, channel and segment."""
+    from nextbest import _campaigns_report as shown
+    from nextbest.cli import door, moment, read_settings
+
+    with door(show_bars=False):
+        from training.campaigns import BYS, campaign_report, plain
+
+        file = shown.plot_file(plot)
+        settings = read_settings(home, now)
+        first, last = (moment(text) if text else None for text in (since, until))
+        wanted: tuple[Any, ...] = (by,) if by else BYS
+        if file and "campaign" not in wanted:
+            wanted = ("campaign", *wanted)
+        report = campaign_report(settings, settings.present(), first, last, window_days, rule, wanted)
+        if file and report.total.sent:
+            shown.write_plot(report, file)
+    if as_json:
+        screen.show_json(plain(report))
+    else:
+        shown.show_campaigns(report, file)
 
 
 @app.command("coverage")

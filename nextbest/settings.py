@@ -133,6 +133,13 @@ class Settings(BaseSettings):
     unknown_reach: Literal["deny", "allow"] = "allow"
     """Whether a channel counts as reachable for a contact where that was never recorded."""
 
+    message_holdout_share: float = Field(0.05, ge=0, lt=1)
+    """Share of contacts whom a campaign leaves alone, so that what it causes can be told; 0: nobody."""
+    message_holdout_salt: str = "messages"
+    """Goes into the hash that chooses them; another salt is another group."""
+    margin: float = Field(1.0, ge=0, le=1)
+    """Share of revenue that is profit, for the return on marketing investment."""
+
     serve_simulated: bool = False
     """Whether a model learned from simulated messages may choose channels for real contacts (to try it)."""
 

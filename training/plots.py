@@ -15,6 +15,7 @@ SIZE = (7.0, 4.5)
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 """Okabe & Ito's palette for the colour-blind (https://jfly.uni-koeln.de/color), blue first."""
 STYLES = ("-", "--", "-.", ":")
+HATCHES = ("", "//", "..")
 GREY = "#767676"
 
 
@@ -102,6 +103,44 @@ def bars(
         axes.tick_params(axis="x", labelrotation=40, labelsize=8)
         for tick in axes.get_xticklabels():
             tick.set_horizontalalignment("right")
+    return figure
+
+
+def grouped_bars(
+    names: Sequence[str],
+    series: Mapping[str, npt.ArrayLike],
+    title: str,
+    label: str,
+    intervals: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]] | None = None,
+) -> Figure:
+    """Draw a bar a name for each series, NaN: none. `intervals`: series -> its low and high ends."""
+    figure, axes = _canvas(title, label, "")
+    height = 0.8 / max(len(series), 1)
+    rows = np.arange(len(names), dtype=np.float64)
+    for position, (what, values) in enumerate(series.items()):
+        lengths = np.asarray(values, dtype=np.float64)
+        drawn = np.isfinite(lengths)
+        spread = None
+        if intervals and what in intervals:
+            low, high = (np.asarray(end, dtype=np.float64)[drawn] for end in intervals[what])
+            spread = np.maximum(np.stack([lengths[drawn] - low, high - lengths[drawn]]), 0.0)
+        axes.barh(
+            rows[drawn] + height * (position - (len(series) - 1) / 2),
+            lengths[drawn],
+            height,
+            color=COLOURS[position % len(COLOURS)],
+            hatch=HATCHES[position % len(HATCHES)],
+            edgecolor="white",
+            label=what,
+            xerr=spread,
+            capsize=3,
+            ecolor="#333333",
+        )
+    axes.axvline(0.0, color=GREY, linewidth=1)
+    axes.set_yticks(rows, [str(name) for name in names])
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.legend(frameon=False)
     return figure
 
 

@@ -22,6 +22,14 @@ DRAWN = {
     "many bars": lambda: plots.bars(
         [f"a long segment {i}" for i in range(9)], np.ones(9), "By segment", "AUC"
     ),
+    "grouped bars": lambda: plots.grouped_bars(
+        ["spring", "summer"],
+        {"cost": [1, 2], "caused": [3, np.nan]},
+        "Money",
+        "revenue",
+        {"caused": ([1, np.nan], [5, np.nan])},
+    ),
+    "grouped bars of nothing": lambda: plots.grouped_bars(["spring"], {"a": [np.nan]}, "Money", "revenue"),
     "scatter": lambda: plots.scatter(P, Y, "Value", "predicted", "actual", diagonal=True),
     "scatter of nothing": lambda: plots.scatter([], [], "Value", "predicted", "actual", diagonal=True),
 }
