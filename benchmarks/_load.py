@@ -72,12 +72,10 @@ def start(url: str, load: Load, seconds: float) -> Running:
     return Running(command)
 
 
-def constant_rate(url: str, bodies: Path, rate: float, seconds: float, seed: int) -> dict[str, float]:
-    """Ask for recommendations at a constant rate (benchmarks._open_loop)."""
-    command = [sys.executable, "-m", "benchmarks._open_loop", url, str(bodies)]
-    said = subprocess.run(
-        [*command, str(rate), str(seconds), str(seed)], capture_output=True, text=True, check=True
-    )
+def constant_rate(url: str, path: str, bodies: Path, rate: float, seconds: float) -> dict[str, float]:
+    """Post the lines of a file in turn, at a constant rate (benchmarks._open_loop)."""
+    command = [sys.executable, "-m", "benchmarks._open_loop", url, path, str(bodies)]
+    said = subprocess.run([*command, str(rate), str(seconds)], capture_output=True, text=True, check=True)
     found: dict[str, float] = json.loads(said.stdout)
     return found
 

@@ -55,7 +55,7 @@ class Visits:
         return cls(contact, time, hour, np.searchsorted(contact, np.arange(len(count) + 1)))
 
     def seen(self, contact: Ints, at: Floats) -> npt.NDArray[np.float32]:
-        """Return how often each contact was there at each hour of the week, of its LATEST visits before `at`."""
+        """Return how often each contact was there at each hour of the week: LATEST visits before `at`."""
         until = self._before(contact, at)
         out = np.zeros((len(contact), 168), dtype=np.float32)
         for back in range(1, LATEST + 1):

@@ -2,8 +2,9 @@
 
 On a copy of the state folder, for the load writes events. In turn: an empty route of the same app (/livez,
 the peer: what is left is ours), recommendations for random known contacts in a closed loop, a constant 100
-requests a second (benchmarks._open_loop), events in batches of 100 alone and beside recommendations, pairs of
-one event and one answer, each of which has to reflect its event; and recommendations with no ranking kept.
+requests a second (benchmarks._open_loop), recommendations beside 3,000 events a second, events in batches of
+100 as fast as they are taken, alone and beside recommendations, pairs of one event and one answer, each of
+which has to reflect its event; and recommendations with no ranking kept.
 The load comes from wrk where it is installed (Debian: apt-get install wrk), else from Python threads, which
 take more of the processors the service could have used.
 """
@@ -39,6 +40,7 @@ from serving.launch import start_background
 
 RECOMMENDATIONS, BATCH = "/v1/recommendations", "/v1/batch"
 RATE = 100.0
+EVENTS_A_SECOND = 3_000
 MOST_READY = 150.0
 """Seconds that workers have to make rankings ready."""
 BODIES = 20_000
@@ -50,7 +52,7 @@ class Bench:
     def __init__(self, url: str, folder: Path, contacts: list[str], seconds: float, seed: int) -> None:
         self.url, self._seconds, self._seed = url, seconds, seed
         chance = random.Random(seed)
-        self._contacts, self._bodies = folder / "contacts", folder / "bodies"
+        self._contacts, self._bodies, self._batches = (folder / n for n in ("contacts", "bodies", "batches"))
         self._contacts.write_text("\n".join(contacts))
         asked = ({"contact_id": chance.choice(contacts), "placement": "home", "k": 10} for _ in range(BODIES))
         self._bodies.write_text("\n".join(json.dumps(body) for body in asked))
@@ -81,7 +83,34 @@ class Bench:
 
     def constant(self) -> dict[str, float]:
         """Ask at a constant rate."""
-        return constant_rate(self.url, self._bodies, RATE, self._seconds, self._seed)
+        return constant_rate(self.url, RECOMMENDATIONS, self._bodies, RATE, self._seconds)
+
+    def beside(self, alone: float) -> dict[str, float] | None:
+        """Ask while a constant 3,000 events a second come in; None where the service takes none."""
+        if not self._takes_events():
+            return None
+        self._write_batches(round(EVENTS_A_SECOND / 100 * self._seconds))
+        asking = start(self.url, self._asking(), self._seconds)
+        sent = constant_rate(self.url, BATCH, self._batches, EVENTS_A_SECOND / 100, self._seconds)
+        asked = asking.figures()["requests_per_second"]
+        taken = round(sent["answered_per_second"] * 100, 1)
+        return {
+            "recommendations_per_second": asked, "recommendations_part": round(asked / alone, 3),
+            "events_per_second": taken, "events_part": round(taken / EVENTS_A_SECOND, 3),
+            "events_p99_ms": sent["p99_ms"], "failures": sent["failures"],
+        }  # fmt: skip
+
+    def _write_batches(self, count: int) -> None:
+        """Write so many batches of 100 looks at products by random contacts."""
+        chance, contacts = random.Random(self._seed), self._contacts.read_text().splitlines()
+        self._batches.write_text(
+            "\n".join(
+                json.dumps(
+                    {"batch": [_look(chance.choice(contacts), chance.randrange(500)) for _ in range(100)]}
+                )
+                for _ in range(count)
+            )
+        )
 
     def events(self) -> dict[str, float] | None:
         """Send events alone; None where the service takes none."""
@@ -131,6 +160,14 @@ class Bench:
             return BATCH in json.load(response)["paths"] and wrk_found()
 
 
+def _look(contact: str, product: int) -> dict[str, Any]:
+    seen = {"product_id": f"viewed-{product}", "price": 3.5, "currency": "USD"}
+    return {
+        "type": "track", "event": "Product Viewed", "messageId": uuid.uuid4().hex, "userId": contact,
+        "properties": seen,
+    }  # fmt: skip
+
+
 def _in_events(found: Mapping[str, float]) -> dict[str, float]:
     return {**found, "events_per_second": round(found["requests_per_second"] * 100, 1)}
 
@@ -175,6 +212,7 @@ def run(home: Path, seconds: float, seed: int, workers: int, port: int, pairs: i
             found["cpu_ratio"] = round(empty["cpu_ms"] / asked["cpu_ms"], 3)
             found["constant_rate"] = bench.constant()
             found["mb_per_worker"], found["mb_own"] = _memory()
+            found["beside_3000_events"] = bench.beside(asked["requests_per_second"])
             events = found["events"] = bench.events()
             if events is not None:
                 found["both"] = bench.both(asked["requests_per_second"], events["events_per_second"])
@@ -256,7 +294,8 @@ def main() -> None:
     print(f"recommendations over the empty route: {figures['ratio']} (by processor {figures['cpu_ratio']})")
     print(f"nothing kept: {figures['nothing_kept']['ratio']}; start {figures['start_seconds']} s")
     print(f"{figures['mb_per_worker']} MB a worker, of which {figures['mb_own']} its own")
-    print(f"both at once: {figures.get('both', 'the service takes no events, or wrk is missing')}")
+    print(f"recommendations beside {EVENTS_A_SECOND} events a second: {figures['beside_3000_events']}")
+    print(f"both as fast as they go: {figures.get('both', 'the service takes no events, or wrk is missing')}")
     print(f"freshness: {figures['freshness']}")
     if asked.json:
         asked.json.write_text(json.dumps(found, indent=1))

@@ -33,7 +33,7 @@ from serving.web import Respond, json_response, route
 
 BATCH_BYTES = 500 * 1024
 BATCH_EVENTS = 2_500
-SLICE = 100
+SLICE = 50
 """Messages that are read in one go; then pages have their turn, about two milliseconds later."""
 AGAIN = {"retry-after": "1"}
 SINGLE = {"track": "t", "identify": "i", "page": "p", "screen": "s", "alias": "a", "group": "g"}
