@@ -44,7 +44,7 @@ def ranked(
     worth = np.array([value.get(name, 1.0) for name in ids]) if isinstance(value, Mapping) else float(value)
     cost = np.array([(costs or {}).get(channel, 0.0) for channel in candidates.channels])
     expected = estimate.probability * np.reshape(worth, (-1, 1)) - cost
-    low, high = _interval(estimate)
+    low, high = interval(estimate)
     opened, clicked = candidates.of("opened_total"), candidates.of("clicked_total")
     order = np.argsort(np.where(np.isnan(expected), np.inf, -expected), axis=1, kind="stable")
     columns = {
@@ -66,7 +66,8 @@ def ranked(
     return pd.DataFrame(frame, columns=list(RANKED))
 
 
-def _interval(estimate: Estimate) -> tuple[Floats, Floats]:
+def interval(estimate: Estimate) -> tuple[Floats, Floats]:
+    """Return the ends that hold 90 % of the estimate's Beta, shape (contacts, channels)."""
     a = np.maximum(estimate.probability * estimate.strength, 1e-6)
     b = np.maximum((1 - estimate.probability) * estimate.strength, 1e-6)
     tail = (1 - LEVEL) / 2

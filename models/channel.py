@@ -237,10 +237,10 @@ class Channel:
         if data.left is not None:
             recent = np.nan_to_num(floats(states.contacts, "sent_7d"))
             self.unsubscribing = Unsubscribing.learn(names, recent, data.left)
-        answered = data.responses > 0
-        if data.earned is not None and answered.any():
-            contacts = matrix(states.contacts, CONTACT_FEATURES)[answered]
-            found = Answered(contacts, data.sent[answered], data.earned[answered])
+        if data.earned is not None and (data.earned > 0).any():
+            rows = (data.responses > 0) & np.isfinite(data.earned)
+            contacts = matrix(states.contacts, CONTACT_FEATURES)[rows]
+            found = Answered(contacts, data.sent[rows], data.earned[rows])
             self.worth = ResponseWorth.learn(found, states.channels, seed, self.config.later_share)
         if data.hours is not None and data.seen is not None:
             expected = self.estimate(states).probability[np.arange(len(data)), data.sent]

@@ -39,30 +39,38 @@ class Chosen:
 
 
 def weigh(
-    probability: Floats, value: Floats, cost: Floats, loss: Floats, factors: Floats, quiet: Mask
+    probability: Floats,
+    value: Floats,
+    cost: Floats,
+    loss: Floats,
+    factors: Floats,
+    quiet: Mask,
+    prefer: Floats | None = None,
 ) -> Weighed:
     """Find the best hour of each channel and what a message is worth then.
 
-    probability, loss: (contacts, channels); value: (contacts,); cost: (channels,); factors: (contacts,
+    probability, value (of a response), loss: (contacts, channels); cost: (channels,); factors: (contacts,
     slots), how much likelier a response is in each hour from the earliest on (models._best_time); quiet:
-    (contacts, channels, slots). The loss does not depend on the hour. Of hours as good as each other
-    the first is taken.
+    (contacts, channels, slots); prefer: (contacts, slots), which hours to take for other reasons, 1 for those
+    as good as any. The loss does not depend on the hour. Of hours as good as each other the first is taken.
     """
-    open_factors = np.where(quiet, -np.inf, factors[:, None, :])
-    slot = open_factors.argmax(axis=2)
-    factor = np.take_along_axis(open_factors, slot[:, :, None], axis=2)[:, :, 0]
-    never = ~np.isfinite(factor)
-    at_best = np.clip(probability * np.where(never, 1.0, factor), 0.0, 1.0)
-    worth = at_best * value[:, None] - cost - loss
+    wanted = factors if prefer is None else factors * prefer
+    slot = np.where(quiet, -np.inf, wanted[:, None, :]).argmax(axis=2)
+    never = quiet.all(axis=2)
+    factor = np.where(never, 1.0, np.take_along_axis(factors, slot, axis=1))
+    at_best = np.clip(probability * factor, 0.0, 1.0)
+    worth = at_best * value - cost - loss
     return Weighed(at_best, worth, np.where(never, NOTHING, slot))
 
 
-def best(worth: Floats, allowed: Mask) -> Chosen:
-    """Choose what is worth most among the allowed, of equals the first; nothing where nothing is worth it."""
-    open_worth = np.where(allowed & (worth > 0), worth, -np.inf)
-    place = open_worth.argmax(axis=1)
-    found = np.isfinite(np.take_along_axis(open_worth, place[:, None], axis=1)[:, 0])
-    return Chosen(np.where(found, place, NOTHING), np.ones(len(place)))
+def best(worth: Floats, allowed: Mask, order: Places) -> Chosen:
+    """Choose the first allowed channel, in each contact's own order, that is worth more than nothing.
+
+    order: the channels' places, best first, shape (contacts, channels).
+    """
+    good = np.take_along_axis(allowed & (worth > 0), order, axis=1)
+    place = np.take_along_axis(order, good.argmax(axis=1)[:, None], axis=1)[:, 0]
+    return Chosen(np.where(good.any(axis=1), place, NOTHING), np.ones(len(place)))
 
 
 def explored(

@@ -1,10 +1,15 @@
 """Whether a channel may be used for a contact, and when next: consent, reach, cap, quiet hours."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from math import floor, isnan, nan
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import numpy as np
+import numpy.typing as npt
+
+from models.base import Floats
 from nextbest.settings import ChannelSettings
 
 WEEK = 7.0
@@ -49,6 +54,34 @@ def most_in_a_week(sent_7d: float, days_since_sent: float = nan) -> float:
         return 0.0
     last = 2 ** (-max(days_since_sent, 0.0) / WEEK) if not isnan(days_since_sent) else 0.5
     return 1.0 + floor(max(sent_7d - last, 0.0) / 0.5 + 1e-9)
+
+
+def permitted(
+    channels: Sequence[ChannelSettings],
+    consent: Floats,
+    reachable: Floats,
+    sent_7d: Floats,
+    days_since_sent: Floats,
+    unknown_consent: Unknown = "deny",
+    unknown_reach: Unknown = "allow",
+) -> npt.NDArray[np.bool_]:
+    """Return where `blocked_by` gives no reason, for many contacts at once; arrays (contacts, channels).
+
+    consent, reachable: 1, 0, or NaN where never recorded. Quiet hours are not asked.
+    """
+    agreed = np.where(np.isnan(consent), unknown_consent == "allow", consent == 1)
+    there = np.where(np.isnan(reachable), unknown_reach == "allow", reachable == 1)
+    age = np.where(np.isnan(days_since_sent), WEEK, np.maximum(days_since_sent, 0.0))
+    week = 1.0 + np.floor(np.maximum(sent_7d - 2 ** (-age / WEEK), 0.0) / 0.5 + 1e-9)
+    week = np.where((days_since_sent >= WEEK) | ~(sent_7d > 0), 0.0, week)
+    caps = np.array([channel.weekly_cap for channel in channels])
+    return np.asarray(agreed & there & (week < caps))
+
+
+def quiet_table(channels: Sequence[ChannelSettings]) -> npt.NDArray[np.bool_]:
+    """Return which local hours of the day are quiet, shape (channels, 24)."""
+    rows = [[in_quiet_hours(hour, c.quiet_from, c.quiet_to) for hour in range(24)] for c in channels]
+    return np.array(rows, dtype=np.bool_).reshape(-1, 24)
 
 
 def in_quiet_hours(hour: int, quiet_from: int, quiet_to: int) -> bool:

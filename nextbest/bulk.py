@@ -25,15 +25,11 @@ BUDGET_MS = 60_000.0
 CHUNK = 500
 """Contacts answered and written at a time: memory does not grow with their number."""
 
-_TEXT, _NUMBER, _TIME = pa.string(), pa.float64(), pa.timestamp("us", "UTC")
+_TEXT, _NUMBER = pa.string(), pa.float64()
 SCHEMAS = {
     "recommendations": pa.schema(
         {"contact_id": _TEXT, "rank": pa.int32(), "item_id": _TEXT, "score": _NUMBER, "probability": _NUMBER,
          "reason": _TEXT, "source": _TEXT}
-    ),
-    "channels": pa.schema(
-        {"contact_id": _TEXT, "channel": _TEXT, "probability": _NUMBER, "expected_value": _NUMBER,
-         "send_at": _TIME, "source": _TEXT}
     ),
     "predictions": pa.schema(
         {"contact_id": _TEXT, "task": _TEXT, "value": _NUMBER, "low": _NUMBER, "high": _NUMBER,
@@ -65,10 +61,11 @@ def score(
 ) -> BulkSummary:
     """Answer `what` for the contacts of a file, or for everyone; the file appears whole or not at all.
 
-    `asked` are further fields of every recommendations request, as text. Raises BadInput for a file without
+    `asked` are further fields of every request, as text. Raises BadInput for a file without
     contact ids and for fields that cannot be used, NotReady where there is nobody to answer for.
     """
-    answer = _answer(what, k, asked or {})
+    channels = _channel_request(asked or {}) if what == "channels" else None
+    answer = None if channels else _answer(what, k, asked or {})
     if out.is_dir():
         raise BadInput(f"--out {out} is a folder; name a file, such as {out / f'{what}.parquet'}")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -77,6 +74,12 @@ def score(
         raise BadInput(f"{contacts} names no contact")
     if not ids:
         raise NotReady("nobody to score; run: nextbest ingest …, then nextbest features build")
+    if channels is not None:
+        from nextbest._bulk_channels import write_channels
+
+        rows, sources = write_channels(settings, out, ids, channels, progress)
+        return BulkSummary(out, len(ids), rows, sources)
+    assert answer is not None  # noqa: S101 - one of the two is
     patient = settings.model_copy(update={"budget_ms": BUDGET_MS})
     engine = Engine(patient, settings.present)
     try:
@@ -123,13 +126,24 @@ Answer = Callable[[Engine, Sequence[str], datetime], Iterator[dict[str, Any]]]
 def _answer(what: str, k: int, asked: Mapping[str, str]) -> Answer:
     if what != "recommendations":
         if asked:
-            raise BadInput(f"{', '.join(asked)}: only recommendations can be asked for more than contacts")
+            raise BadInput(f"{', '.join(asked)}: predictions can be asked for contacts only")
         return _ANSWERS[what]
     try:
         request = parse(RecommendationsRequest, json.dumps({"k": k, **asked}).encode())
     except Refused as refused:
         raise BadInput(refused.message) from None
     return partial(_recommendations, request)
+
+
+def _channel_request(asked: Mapping[str, str]) -> BestChannelRequest:
+    """Read --ask fields of a best-channel request. Raises BadInput."""
+    fields: dict[str, Any] = dict(asked)
+    if "channels" in fields:
+        fields["channels"] = [name.strip() for name in fields["channels"].split(",")]
+    try:
+        return parse(BestChannelRequest, json.dumps({"contact_ids": ["everyone"], **fields}).encode())
+    except Refused as refused:
+        raise BadInput(refused.message) from None
 
 
 def _write(
@@ -171,17 +185,6 @@ def _recommendations(
             }  # fmt: skip
 
 
-def _channels(engine: Engine, ids: Sequence[str], now: datetime) -> Iterator[dict[str, Any]]:
-    for given in engine.answers.best_channel(BestChannelRequest(contact_ids=list(ids)), now).contacts:
-        best = next((c for c in given.channels if c.channel == given.best), None)
-        yield {
-            "contact_id": given.contact_id, "channel": given.best,
-            "probability": best.probability if best else None,
-            "expected_value": best.expected_value if best else None,
-            "send_at": given.send_at, "source": given.source,
-        }  # fmt: skip
-
-
 def _predictions(engine: Engine, ids: Sequence[str], now: datetime) -> Iterator[dict[str, Any]]:
     asked = PredictionsRequest(contact_ids=list(ids))
     for contact in engine.answers.predictions(asked, now).contacts:
@@ -196,6 +199,5 @@ def _predictions(engine: Engine, ids: Sequence[str], now: datetime) -> Iterator[
 
 
 _ANSWERS: dict[str, Answer] = {
-    "channels": _channels,
     "predictions": _predictions,
 }

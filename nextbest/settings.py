@@ -140,6 +140,9 @@ class Settings(BaseSettings):
     margin: float = Field(1.0, ge=0, le=1)
     """Share of revenue that is profit, for the return on marketing investment."""
 
+    unsubscribe_cost: float | None = Field(None, ge=0)
+    """Money that a contact's leaving a channel costs; None: as much as a response is worth."""
+
     serve_simulated: bool = False
     """Whether a model learned from simulated messages may choose channels for real contacts (to try it)."""
 

@@ -5,12 +5,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from nextbest.columns import CHANNELS, CONTACT_ID
 
 log = logging.getLogger("nextbest.book")
 
+Floats = npt.NDArray[np.float64]
 UNSUBSCRIBED, SUBSCRIBED = "unsubscribed", "subscribed"
 EVERY_CHANNEL = ""
 """Stands for an event without a channel: it speaks of all of them."""
@@ -29,6 +32,16 @@ class Record:
 
 
 NOTHING = Record()
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Records of many contacts; consent and reachable are 1, 0 or NaN, shape (contacts, channels)."""
+
+    consent: Floats
+    reachable: Floats
+    zones: npt.NDArray[np.object_]
+    """None where unknown."""
 
 
 class ContactBook:
@@ -80,6 +93,28 @@ class ContactBook:
         ids = list(dict.fromkeys(member for person in people for member in person))
         found = dict(zip(ids, self._of(ids), strict=True))
         return [_together([found[member] for member in person]) for person in people]
+
+    def flags(self, contact_ids: Sequence[str], channels: Sequence[str]) -> "Flags":
+        """Return the same for many contacts as arrays, of the lake alone, each contact by its own id."""
+        places = self._frame.index.get_indexer(pd.Index(list(contact_ids))) if len(self._frame) else None
+        known = np.full((2, len(contact_ids), len(channels)), np.nan)
+        zones = np.full(len(contact_ids), None, dtype=object)
+        if places is not None:
+            rows = self._frame.iloc[np.maximum(places, 0)]
+            for kind, prefix in enumerate(("consent", "reachable")):
+                for place, channel in enumerate(channels):
+                    if (name := f"{prefix}_{channel}") in rows.columns:
+                        values = rows[name].astype("object").where(rows[name].notna(), np.nan)
+                        known[kind, :, place] = values.to_numpy(np.float64)
+            known[:, places < 0] = np.nan
+            zones = rows["timezone"].to_numpy(dtype=object, copy=True)
+            zones[(places < 0) | pd.isna(zones)] = None
+        for row, contact_id in enumerate(contact_ids):
+            if (words := self._said.get(contact_id)) is not None:
+                for channel, (_, refused) in words.items():
+                    if refused:
+                        known[0, row, [channel in (EVERY_CHANNEL, name) for name in channels]] = 0.0
+        return Flags(known[0], known[1], zones)
 
     def _of(self, contact_ids: Sequence[str]) -> list[Record]:
         live = self._live_contacts(contact_ids)

@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,10 +63,11 @@ class Champions:
         settings: Settings,
         golden: Mapping[str, Callable[[Any], None]] = GOLDEN,
         warm: Callable[[str, Any], None] = lambda *_: None,
+        tasks: Sequence[str] = TASKS,
     ) -> None:
-        """Take the golden questions by task, and what else a model is to do before it serves."""
+        """Take the golden questions by task, what else a model is to do before it serves, and the tasks."""
         self._settings, self._golden, self._warm = settings, golden, warm
-        self._slots = {task: _Slot() for task in TASKS}
+        self._slots = {task: _Slot() for task in tasks}
         self._registry_error: str | None = "not asked yet"
         self._stamp: object = None
         self._stop = threading.Event()
@@ -124,7 +125,7 @@ class Champions:
             self._registry_error = str(error) or type(error).__name__
             return
         self._registry_error = None
-        for task in TASKS:
+        for task in self._slots:
             self._follow(task, champions.get(task))
         self._stamp = stamp
 
@@ -162,7 +163,7 @@ class Champions:
     def _champions(self) -> "dict[str, _Version]":
         client = self._connect()
         found = {}
-        for task in TASKS:
+        for task in self._slots:
             name = f"nextbest-{task}"
             champion = _by_alias(client, name)
             if champion is not None:

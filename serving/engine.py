@@ -63,7 +63,7 @@ class Engine:
         self.turned_away = TurnedAway(settings.rejects)
         self._compaction = Compaction(self.log, Lake(settings.lake), settings.compact_minutes * 60)
         self.shelf = Shelf(self._load_items, self._items_stamp, self._warm)
-        self.book = _book(settings, self.log)
+        self.book = book_of(settings, self.log)
         self._budget = Budget()
         self._log_error: str | None = None
         self._ready_for: object = None
@@ -227,7 +227,8 @@ def _nobody(catalogue: Catalogue) -> ContactView:
     return ContactState.empty(None).at(catalogue.now)
 
 
-def _book(settings: Settings, events: EventLog) -> ContactBook:
+def book_of(settings: Settings, events: EventLog) -> ContactBook:
+    """Return the contacts' book over a state folder."""
     lake = Lake(settings.lake)
 
     def words() -> pd.DataFrame:

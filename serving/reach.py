@@ -1,21 +1,27 @@
 """The best channel of each contact: learned policy, own rates, configured default; never a forbidden one."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models.candidates import contact_rows
+from models._best_time import HOURS
+from models.base import Floats
+from models.candidates import DAY, Candidates, contact_rows
+from models.decision import Chosen, best, explored
+from models.holdout import held_out
+from models.local_time import seen_hours
 from models.own_rates import OwnRates
-from models.permission import blocked_by, most_in_a_week, next_allowed
-from nextbest.settings import ChannelSettings
+from models.permission import blocked_by, most_in_a_week
+from serving._channel_rank import UNKNOWN_CHANNEL, RankedChannels, Terms, edges, rank
 from serving.book import Record
 from serving.budget import Deadline, Skipped
+from serving.champions import Loaded
 from serving.decisions import new_id
 from serving.parts import Parts
 from serving.people import Person
@@ -32,30 +38,31 @@ from serving.schemas import (
 
 log = logging.getLogger("nextbest.answers")
 
-DAY = 86_400.0
-DRAWS = 200
-"""Thompson draws: one of them decides, the share that agrees with it is its propensity."""
+FLOOR = 0.1
+"""Probability that is shared evenly among the channels worth sending, where chance is let choose."""
 NO_HISTORY = "no_message_history"
 SIMULATED = "simulated_model"
 CONSENTS_UNAVAILABLE = "consents_unavailable"
+NO_HOUR = "quiet_hours"
 OWN_RATES = OwnRates()
-UNKNOWN_CHANNEL = ChannelSettings()
+DONE_TO_THEM = ("message_sent", "message_delivered", "message_bounced")
+"""Steps that do not tell that a contact was there."""
 
-Rows = list[dict[str, Any]]
-Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class _Given:
-    """Every contact's channels, best first (rows of RANKED), and who said so."""
+    """Everyone's channels ranked, and who did it."""
 
-    rows: Mapping[str, Rows]
+    ranked: RankedChannels
+    candidates: Candidates
     version: str | None
     fallback: str | None
 
 
 class ChannelLadder:
-    """Ranks by the best rung there is, then strikes out what consent, reach and caps forbid."""
+    """Ranks by the best rung there is, then strikes out what consent, reach, caps and quiet hours forbid."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -65,13 +72,23 @@ class ChannelLadder:
         deadline = self._parts.patience(len(asked.contact_ids))
         people = self._parts.people.many(asked.contact_ids, now, deadline)
         records = self._records(asked.contact_ids)
-        channels = list(asked.channels or self._parts.settings.channels)
-        given = self._rank(asked, people, channels, now, deadline)
-        decisions = [
-            self._decide(asked, contact_id, person, record, given, now)
-            for contact_id, person, record in zip(asked.contact_ids, people, records, strict=True)
+        terms = self._terms(asked, records, now)
+        given = self._rank(asked, people, terms, now, deadline)
+        ends = edges(given.ranked)
+        blocked = [
+            [self._blocked(channel, record, person) for channel in terms.channels]
+            for record, person in zip(records, people, strict=True)
         ]
-        return BestChannel(contacts=decisions)
+        allowed = np.array([[not why for why in row] for row in blocked]) & np.isfinite(given.ranked.send_at)
+        chosen = choose(given.ranked, allowed, asked.explore, self._parts.random())
+        without = self._held_out(asked)
+        return BestChannel(
+            contacts=[
+                self._decision(asked, row, person, record, given, chosen, bool(without[row]),
+                               self._channels(row, given, ends, blocked[row]), now)
+                for row, (person, record) in enumerate(zip(people, records, strict=True))
+            ]
+        )  # fmt: skip
 
     def consents(self, contact_id: str, person: Person) -> dict[str, Consent]:
         """Return what is recorded of every channel, and whether it may be used."""
@@ -96,70 +113,81 @@ class ChannelLadder:
 
     # --- ranking
 
+    def _terms(self, asked: BestChannelRequest, records: Sequence[Record | None], now: datetime) -> Terms:
+        settings = self._parts.settings
+        return Terms(
+            channels=tuple(asked.channels or settings.channels),
+            settings=settings,
+            start=(asked.at or now).timestamp(),
+            window_hours=asked.window_hours,
+            value=asked.value,
+            zones=np.array([record.timezone if record else None for record in records], dtype=object),
+        )
+
     def _rank(
         self,
         asked: BestChannelRequest,
         people: Sequence[Person],
-        channels: list[str],
+        terms: Terms,
         now: datetime,
         deadline: Deadline,
     ) -> _Given:
         moment = now.timestamp()
-        frame = pd.DataFrame(
-            [
-                row
-                for contact_id, person in zip(asked.contact_ids, people, strict=True)
-                for row in contact_rows(contact_id, person.view.features, person.view.channels, moment)
-            ]
-        )
-        costs = {channel: self._settings(channel).cost for channel in channels}
-
-        def rank(model: Any) -> Mapping[str, Rows]:
-            return _by_contact(model.rank(frame, channels, asked.value, costs))
-
+        rows = [
+            row
+            for contact_id, person in zip(asked.contact_ids, people, strict=True)
+            for row in contact_rows(contact_id, person.view.features, person.view.channels, moment)
+        ]
+        candidates = Candidates.from_long(pd.DataFrame(rows), terms.channels)
+        seen = _seen(people, terms)
         try:
-            loaded = self._parts.champion("channel")
-            if loaded.simulated and not self._parts.settings.serve_simulated:
-                raise Skipped(SIMULATED)
-            ranked = deadline.run(loaded.version, lambda: rank(loaded.model))
-            return _Given(ranked, loaded.version, None)
+            loaded = usable(self._parts)
+            ranked = deadline.run(loaded.version, lambda: rank(loaded.model, candidates, seen, terms))
+            return _Given(ranked, candidates, loaded.version, None)
         except Skipped as skipped:
-            return _Given(rank(OWN_RATES), None, skipped.reason)
+            why = skipped.reason
         except Exception:
             log.exception("the channel model failed")
-            return _Given(rank(OWN_RATES), None, MODEL_FAILED)
+            why = MODEL_FAILED
+        own = default_first(rank(OWN_RATES, candidates, seen, terms), terms)
+        return _Given(own, candidates, None, why)
 
     # --- deciding
 
-    def _decide(
+    def _held_out(self, asked: BestChannelRequest) -> Mask:
+        """Tell who gets nothing, so that the campaign's worth can be measured; only campaigns hold out."""
+        if asked.campaign_id is None:
+            return np.zeros(len(asked.contact_ids), dtype=np.bool_)
+        settings = self._parts.settings
+        share, salt = settings.message_holdout_share, settings.message_holdout_salt
+        return held_out(asked.contact_ids, share, salt, asked.campaign_id)
+
+    def _decision(
         self,
         asked: BestChannelRequest,
-        contact_id: str,
+        row: int,
         person: Person,
         record: Record | None,
         given: _Given,
+        chosen: Chosen,
+        without: bool,
+        channels: list[RankedChannel],
         now: datetime,
     ) -> ChannelDecision:
-        rows = given.rows[contact_id]
-        source, fallback = _source(rows, person, record, given)
-        if source == "default" and given.version is None:
-            rows = sorted(rows, key=lambda row: row["channel"] != self._parts.settings.default_channel)
-        shown = [self._channel(row, record, person) for row in rows]
-        worth = [
-            place for place, channel in enumerate(shown) if channel.eligible and channel.expected_value > 0
-        ]
-        chosen, propensity = (worth[0], 1.0) if worth else (None, 1.0)
-        if asked.explore and len(worth) > 1:
-            chosen, propensity = self._explore([shown[place] for place in worth], worth, asked.value)
-        best = None if chosen is None else shown[chosen].channel
-        if chosen is not None and given.version is not None:
-            source = str(rows[chosen]["source"])
+        place = int(chosen.place[row])
+        intended = None if place < 0 else _name(given, place)
+        source, fallback = _source(given, row, person, record)
+        if intended is not None and given.version is not None:
+            source = str(given.ranked.estimate.source[row, place])
+        taken = None if without else intended
         decision = ChannelDecision(
-            contact_id=contact_id,
-            best=best,
-            channels=shown,
-            send_at=None if best is None else self._send_at(best, record, asked.at or now),
-            propensity=propensity,
+            contact_id=asked.contact_ids[row],
+            best=taken,
+            channels=channels,
+            send_at=None if taken is None else _moment(given.ranked.send_at[row, place]),
+            propensity=float(chosen.propensity[row]),
+            held_out=without,
+            value_from=given.ranked.value_from,
             decision_id=new_id(),
             source=source,
             model_version=given.version,
@@ -167,91 +195,126 @@ class ChannelLadder:
             as_of=AsOf(moment=now, position=person.position),
         )
         self._parts.record(
-            decision_id=decision.decision_id, timestamp=now, kind="best_channel", contact_id=contact_id,
-            anonymous_id=None, placement=None, campaign_id=asked.campaign_id, source=source,
-            model_version=given.version, fallback=fallback, explore=asked.explore,
-            shown=[[best, propensity, source]],
+            decision_id=decision.decision_id, timestamp=now, kind="best_channel",
+            contact_id=decision.contact_id, anonymous_id=None, placement=None, campaign_id=asked.campaign_id,
+            source=source, model_version=given.version, fallback=fallback, explore=asked.explore,
+            held_out=without, intended_channel=intended,
+            shown=[[decision.best, decision.propensity, source]],
         )  # fmt: skip
         return decision
 
-    def _channel(self, row: Mapping[str, Any], record: Record | None, person: Person) -> RankedChannel:
-        name = str(row["channel"])
-        blocked = self._blocked(name, record, person)
-        return RankedChannel(
-            channel=name,
-            probability=float(row["probability"]),
-            interval=(float(row["low"]), float(row["high"])),
-            expected_value=float(row["expected_value"]),
-            evidence=ChannelEvidence(messages=float(row["sent_total"]), responses=float(row["responses"])),
-            eligible=not blocked,
-            blocked_by=blocked,
-        )
+    def _channels(
+        self, row: int, given: _Given, ends: tuple[Floats, Floats], blocked: list[list[str]]
+    ) -> list[RankedChannel]:
+        ranked, candidates = given.ranked, given.candidates
+        sent = candidates.of("sent_total")
+        answers = np.maximum(candidates.of("opened_total"), candidates.of("clicked_total"))
+        found = []
+        for place in ranked.order[row]:
+            moment = _moment(ranked.send_at[row, place])
+            why = blocked[place] + ([NO_HOUR] if moment is None else [])
+            found.append(
+                RankedChannel(
+                    channel=_name(given, place),
+                    probability=float(ranked.weighed.probability[row, place]),
+                    interval=(float(ends[0][row, place]), float(ends[1][row, place])),
+                    expected_value=float(ranked.weighed.worth[row, place]),
+                    evidence=ChannelEvidence(
+                        messages=float(sent[row, place]), responses=float(answers[row, place])
+                    ),
+                    eligible=not why,
+                    blocked_by=why,
+                    send_at=moment,
+                )
+            )
+        return found
 
     def _blocked(self, channel: str, record: Record | None, person: Person) -> list[str]:
         if record is None:
             return [CONSENTS_UNAVAILABLE]
         state = person.view.channels.get(channel, {})
         since = (person.view.now - state.get("last_sent", float("nan"))) / DAY
+        settings = self._parts.settings
         return blocked_by(
-            self._settings(channel),
+            settings.channels.get(channel, UNKNOWN_CHANNEL),
             consent=record.consent.get(channel),
             reachable=record.reachable.get(channel),
             sent_week=most_in_a_week(state.get("sent_7d", 0.0), since),
-            unknown_consent=self._unknown_consent(),
-            unknown_reach=self._parts.settings.unknown_reach,
+            unknown_consent=unknown_consent(settings.unknown_consent, self._parts.book.keeps_consents),
+            unknown_reach=settings.unknown_reach,
         )
 
-    def _unknown_consent(self) -> Literal["deny", "allow"]:
-        configured = self._parts.settings.unknown_consent
-        if configured != "auto":
-            return configured
-        return "deny" if self._parts.book.keeps_consents else "allow"
 
-    def _explore(
-        self, worth: Sequence[RankedChannel], places: Sequence[int], value: float
-    ) -> tuple[int, float]:
-        """Return the place Thompson sampling chooses (Thompson 1933) and the share of draws that agree."""
-        random = self._parts.random()
-        costs = np.array([self._settings(channel.channel).cost for channel in worth])
-        a, b = _beta(worth)
-        drawn = random.beta(a, b, (DRAWS, len(worth))) * value - costs
-        winners = drawn.argmax(axis=1)
-        chosen = int(winners[0])
-        return places[chosen], float(((winners == chosen).sum() + 1) / (DRAWS + len(worth)))
-
-    def _send_at(self, channel: str, record: Record | None, at: datetime) -> datetime:
-        settings = self._settings(channel)
-        return next_allowed(at, record.timezone if record else None, settings.quiet_from, settings.quiet_to)
-
-    def _settings(self, channel: str) -> ChannelSettings:
-        return self._parts.settings.channels.get(channel, UNKNOWN_CHANNEL)
+def choose(ranked: RankedChannels, allowed: Mask, explore: bool, random: np.random.Generator) -> Chosen:
+    """Choose each contact's channel among the allowed, or let chance: the less is known, the more freely."""
+    if not explore:
+        return best(ranked.weighed.worth, allowed, ranked.order)
+    low, high = edges(ranked)
+    spread = (high - low) / (2 * 1.645) * ranked.value  # the interval taken for a normal one's 90 %
+    return explored(ranked.weighed.worth, spread, allowed, FLOOR, random)
 
 
-def _source(rows: Rows, person: Person, record: Record | None, given: _Given) -> tuple[str, str | None]:
+def usable(parts: Parts) -> Loaded:
+    """Return the champion that may decide. Raises Skipped with the reason where there is none."""
+    loaded = parts.champion("channel")
+    if loaded.simulated and not parts.settings.serve_simulated:
+        raise Skipped(SIMULATED)
+    return loaded
+
+
+def default_first(ranked: RankedChannels, terms: Terms) -> RankedChannels:
+    """Put the configured default first, for contacts who have rates of their own over no channel."""
+    default = terms.settings.default_channel
+    if default not in terms.channels:
+        return ranked
+    unknown = (ranked.estimate.source == "default").all(axis=1)
+    order = ranked.order.copy()
+    first = np.argsort(order[unknown] != terms.channels.index(default), axis=1, kind="stable")
+    order[unknown] = np.take_along_axis(order[unknown], first, axis=1)
+    return replace(ranked, order=order)
+
+
+def unknown_consent(
+    configured: Literal["auto", "deny", "allow"], keeps_consents: bool
+) -> Literal["deny", "allow"]:
+    """Return what a consent nobody recorded means (nextbest.settings.Settings.unknown_consent)."""
+    if configured != "auto":
+        return configured
+    return "deny" if keeps_consents else "allow"
+
+
+def _seen(people: Sequence[Person], terms: Terms) -> npt.NDArray[np.float32]:
+    """Return when each contact was there, of the steps that are remembered, shape (contacts, HOURS)."""
+    owner, times = [], []
+    for row, person in enumerate(people):
+        view = person.view
+        for name, seconds in zip(view.step_names, view.step_times, strict=True):
+            if name not in DONE_TO_THEM:
+                owner.append(row)
+                times.append(float(seconds))
+    if not owner:
+        return np.zeros((len(people), HOURS), dtype=np.float32)
+    return seen_hours(np.array(times), np.array(owner), len(people), terms.zones)
+
+
+def _source(given: _Given, row: int, person: Person, record: Record | None) -> tuple[str, str | None]:
     """Return who ranked this contact's channels, and why not the first choice."""
-    sources = [str(row["source"]) for row in rows]
-    source = (
-        sources[0] if given.version is not None else next((s for s in sources if s != "default"), "default")
-    )
+    sources = given.ranked.estimate.source[row, given.ranked.order[row]]
+    named = next((str(s) for s in sources if s != "default"), "default")
+    source = str(sources[0]) if given.version is not None else named
     if record is None:
         return source, CONSENTS_UNAVAILABLE
     if person.trouble is not None:
         return source, person.trouble
-    if source == "default" and given.fallback is not None and not any(row["sent_total"] for row in rows):
+    nothing_sent = not given.candidates.of("sent_total")[row].any()
+    if source == "default" and given.fallback is not None and nothing_sent:
         return source, NO_HISTORY
     return source, given.fallback
 
 
-def _by_contact(frame: pd.DataFrame) -> dict[str, Rows]:
-    rows: dict[str, Rows] = {}
-    for row in frame.to_dict("records"):
-        rows.setdefault(str(row["contact_id"]), []).append({str(name): value for name, value in row.items()})
-    return rows
+def _name(given: _Given, place: int) -> str:
+    return given.candidates.channels[place]
 
 
-def _beta(channels: Sequence[RankedChannel]) -> tuple[Floats, Floats]:
-    """Return the Betas with the probability as mean and a 90 % interval about as wide as the one shown."""
-    mean = np.clip([channel.probability for channel in channels], 1e-4, 1 - 1e-4)
-    spread = np.array([channel.interval[1] - channel.interval[0] for channel in channels]) / (2 * 1.645)
-    weight = np.clip(mean * (1 - mean) / np.maximum(spread, 1e-6) ** 2 - 1, 1.0, 1e6)
-    return mean * weight, (1 - mean) * weight
+def _moment(seconds: Any) -> datetime | None:
+    return None if np.isnan(seconds) else datetime.fromtimestamp(float(seconds), UTC)

@@ -114,12 +114,16 @@ class BestChannelRequest(Request):
     channels: Annotated[list[Channel], Field(min_length=1), Unique] | None = None
     """The channels to choose among; absent: every channel configured."""
     campaign_id: Id | None = None
-    value: float = Field(1.0, ge=0, le=1e12)
-    """What one response is worth, in the currency of the channel costs."""
+    value: float | None = Field(None, ge=0, le=1e12)
+    """What one response is worth, in the currency of the channel costs; absent: what past ones brought, by
+    contact and channel, where orders were put down to messages, else 1."""
     at: AwareDatetime | None = None
     """The moment to send at the earliest; absent: now."""
+    window_hours: int = Field(24, ge=1, le=168)
+    """Hours from then within which the message is to go out."""
     explore: bool = False
-    """Let chance choose now and then, by Thompson sampling, so that the policy goes on learning."""
+    """Let chance choose among the channels worth sending, the likelier the more each is worth (softmax with a
+    floor), so that the policy goes on learning; `propensity` is exact."""
 
 
 class PredictionsRequest(Request):
@@ -235,7 +239,11 @@ class ChannelEvidence(Answer):
 
 
 class RankedChannel(Answer):
-    """One channel; `blocked_by` says what forbids it (consent, reach, cap) where it is not eligible."""
+    """One channel; `blocked_by` says what forbids it (consent, reach, cap, quiet hours) where not eligible.
+
+    `probability` is of a response to a message at `send_at`; `expected_value` = probability × value - cost -
+    what the risk of an unsubscription costs, in money.
+    """
 
     channel: str
     probability: float
@@ -244,6 +252,8 @@ class RankedChannel(Answer):
     evidence: ChannelEvidence
     eligible: bool
     blocked_by: list[str]
+    send_at: datetime | None
+    """The hour of the window at which a response is likeliest, outside the channel's quiet hours."""
 
 
 class ChannelDecision(Sourced):
@@ -254,6 +264,12 @@ class ChannelDecision(Sourced):
     channels: list[RankedChannel]
     send_at: datetime | None
     propensity: float
+    """P(this channel), or nothing, was chosen, given that the contact is not held out."""
+    held_out: bool
+    """Whether the contact is in the campaign's hold-out group, which gets nothing: what it buys all the same
+    is what the campaign is measured against."""
+    value_from: Literal["asked", "learned", "default"]
+    """Where the worth of a response comes from: the request, orders after past messages, or 1."""
     decision_id: str
 
 

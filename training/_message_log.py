@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,10 @@ import pandas as pd
 
 from features.decay import DAY, factor
 from models.candidates import COUNTS, KNOWN, Candidates
+from models.local_time import week_hours
 from models.messages import ChannelLog
 from nextbest.columns import CHANNEL, CONTACT_ID, HALF_LIVES, TIMESTAMP
+from training._message_context import earned_after, left_after, seen_before, zones_of
 
 Floats = npt.NDArray[np.float64]
 COUNTERS = {"message_sent": "sent", "message_opened": "opened", "message_clicked": "clicked"}
@@ -71,11 +73,31 @@ class MessageLog:
     """Messages sent too late for their responses to be known: not in the log."""
 
 
+@dataclass(frozen=True)
+class Around:
+    """What else happened to the contacts of a log, and what is recorded of them."""
+
+    events: pd.DataFrame
+    """contact_id, event, timestamp, channel, price, quantity: their steps, orders and unsubscriptions."""
+    contacts: pd.DataFrame
+    """CONTACT_COLUMNS; their time zones are read."""
+    margin: float
+    """Share of revenue that is profit."""
+    earns: bool
+    """Whether orders may be put down to messages; not to simulated ones."""
+
+
 def message_log(
-    events: pd.DataFrame, channels: Sequence[str], until: float, features: Features, most: int
+    events: pd.DataFrame,
+    channels: Sequence[str],
+    until: float,
+    features: Features,
+    most: int,
+    around: Callable[[Sequence[str]], Around] | None = None,
 ) -> MessageLog:
     """Build the log from canonical message events in order of time, taking the latest `most` messages.
 
+    `around` is asked for the contacts of those; without it the log tells nothing of hours, leaving and money.
     A response is an open or a click of the same message_id within RESPONSE_DAYS. The state before a message
     counts what happened strictly before it. Contact features are taken a microsecond before it.
     """
@@ -88,13 +110,35 @@ def message_log(
     before = spine.assign(**{TIMESTAMP: spine[TIMESTAMP] - pd.Timedelta(microseconds=1)})
     contacts = features(before).drop(columns=[TIMESTAMP], errors="ignore").reset_index(drop=True)
     contacts[CONTACT_ID] = spine[CONTACT_ID]
+    answered = _answered(frame, chosen)
     log = ChannelLog(
         Candidates(contacts, tuple(channels), blocks),
         chosen["place"].to_numpy(np.int64),
-        _responses(frame, chosen),
+        np.isfinite(answered).astype(np.float64),
         np.array([_propensity(text) for text in chosen["properties"]]),
     )
+    if around is not None:
+        ids = chosen[CONTACT_ID].astype(str)
+        log = _with_context(log, chosen, answered, around(ids.unique().tolist()), until)
     return MessageLog(log, chosen["seconds"].to_numpy(np.float64), int((~known).sum()))
+
+
+def _with_context(
+    log: ChannelLog, chosen: pd.DataFrame, answered: Floats, around: Around, until: float
+) -> ChannelLog:
+    """Add when messages were sent in local time, who had been there when, who left, and what was earned."""
+    sent = chosen[[CONTACT_ID, "seconds"]].reset_index(drop=True)
+    sent[CONTACT_ID], sent[CHANNEL] = sent[CONTACT_ID].astype(str), log.names()
+    events = around.events.assign(seconds=_seconds(around.events))
+    zones = zones_of(sent[CONTACT_ID].tolist(), around.contacts)
+    earned = earned_after(sent, answered, events, RESPONSE_DAYS, until, around.margin)
+    return replace(
+        log,
+        hours=week_hours(sent["seconds"].to_numpy(np.float64), zones),
+        seen=seen_before(sent, events, zones),
+        left=left_after(sent, events, RESPONSE_DAYS),
+        earned=earned if around.earns else None,
+    )
 
 
 def _message_events(events: pd.DataFrame, channels: Sequence[str]) -> pd.DataFrame:
@@ -135,13 +179,14 @@ def _settle(
     moments.clear()
 
 
-def _responses(frame: pd.DataFrame, chosen: pd.DataFrame) -> Floats:
+def _answered(frame: pd.DataFrame, chosen: pd.DataFrame) -> Floats:
+    """Return when each message was first opened or clicked (epoch seconds), NaN: not in time."""
     answers = frame[frame["event"].isin(RESPONSES) & frame["message_id"].notna()]
     first = answers.groupby([CONTACT_ID, "message_id"])["seconds"].min().rename("answered")
     joined = chosen.join(first, on=[CONTACT_ID, "message_id"])
     waited = joined["answered"] - joined["seconds"]
     in_time = (waited >= 0) & (waited <= RESPONSE_DAYS * DAY)
-    return in_time.to_numpy().astype(np.float64)
+    return joined["answered"].where(in_time).to_numpy(np.float64)
 
 
 def _propensity(text: Any) -> float:

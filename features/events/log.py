@@ -213,6 +213,20 @@ class EventLog:
                 connection.execute(insert(FACTS), {"name": "log_id", "value": known})
         return str(known)
 
+    def newer(self, since: int) -> set[str]:
+        """Return the contacts of whom the log has something after a position: events, visits or links."""
+        columns = (_E.contact_id, _E.anonymous_id)
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(*columns).distinct().where(_E.position > since)).all()
+            after = connection.execute(
+                select(LINKS.c.anonymous_id, LINKS.c.contact_id).where(LINKS.c.position > since)
+            ).all()
+        visitors = sorted({row.anonymous_id for row in rows if row.contact_id is None})
+        graph = Graph(self.links_around([], visitors)[1]) if visitors else Graph([])
+        owners = {owner[0] for visitor in visitors if (owner := graph.owner(visitor)) is not None}
+        named = {row.contact_id for row in rows if row.contact_id is not None}
+        return named | owners | {id_ for pair in after for id_ in pair}
+
     # --- contacts and links
 
     def write_contacts(self, contacts: pd.DataFrame | Iterable[Row]) -> None:

@@ -124,7 +124,9 @@ def test_contacts_that_cannot_be_read_are_one_line(
         ("recommendations", "placement", "--ask takes key=value, got 'placement'"),
         ("recommendations", "place=home", "unknown field 'place'; known: contact_id"),
         ("recommendations", "max_per_category=few", "'max_per_category'"),
-        ("channels", "placement=home", "only recommendations can be asked"),
+        ("channels", "placement=home", "unknown field 'placement'; known: contact_ids, channels"),
+        ("channels", "window_hours=soon", "'window_hours'"),
+        ("predictions", "k=3", "predictions can be asked for contacts only"),
     ],
 )
 def test_fields_that_cannot_be_asked_for_are_one_line(

@@ -58,7 +58,16 @@ def test_from_a_strange_file_to_answers_in_bulk(home: Path) -> None:
     contacts.write_text("contact_id\n10001\n10002\nnobody\n")
     for what, columns in {
         "recommendations": ["contact_id", "rank", "item_id", "score", "probability", "reason", "source"],
-        "channels": ["contact_id", "channel", "probability", "expected_value", "send_at", "source"],
+        "channels": [
+            "contact_id",
+            "channel",
+            "probability",
+            "expected_value",
+            "send_at",
+            "source",
+            "propensity",
+            "held_out",
+        ],
         "predictions": ["contact_id", "task", "value", "low", "high", "percentile", "band", "source"],
     }.items():
         out = home / f"{what}.parquet"

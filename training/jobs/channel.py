@@ -1,6 +1,6 @@
 """Channel: learn from messages sent which channel is answered, and what choosing it would have earned."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -21,7 +21,7 @@ from models.policy import policy_value, policy_weights
 from nextbest.columns import CHANNEL, CHANNELS, CONTACT_FEATURES, CONTACT_ID, TIMESTAMP
 from nextbest.errors import BadInput, NotReady
 from training import plots
-from training._message_log import COUNTERS, RESPONSE_DAYS, MessageLog, contact_counters, message_log
+from training._message_log import COUNTERS, RESPONSE_DAYS, Around, MessageLog, contact_counters, message_log
 from training._numbers import whole
 from training._snapshots import contacts_seen, frames
 from training.base import Context, Evaluation
@@ -175,15 +175,9 @@ def _recorded(context: Context) -> MessageLog:
     def features(spine: pd.DataFrame) -> pd.DataFrame:
         return frames(context.settings, "best_channel", spine)
 
-    return _some(
-        message_log(
-            events,
-            channels,
-            context.now.timestamp(),
-            features,
-            whole(context, "messages", MOST_MESSAGES, LEAST_MESSAGES),
-        )
-    )
+    most = whole(context, "messages", MOST_MESSAGES, LEAST_MESSAGES)
+    until = context.now.timestamp()
+    return _some(message_log(events, channels, until, features, most, _around(context, earns=True)))
 
 
 def _simulated(context: Context) -> MessageLog:
@@ -209,15 +203,26 @@ def _simulated(context: Context) -> MessageLog:
         return real.drop(columns=list(counted)).join(counted)
 
     channels = [c for c in CHANNELS if (events[CHANNEL] == c).any()]
-    return _some(
-        message_log(
-            events,
-            channels,
-            until.timestamp(),
-            features,
-            whole(context, "messages", MOST_MESSAGES, LEAST_MESSAGES),
-        )
-    )
+    most = whole(context, "messages", MOST_MESSAGES, LEAST_MESSAGES)
+    around = _around(context, earns=False, also=events)
+    return _some(message_log(events, channels, until.timestamp(), features, most, around))
+
+
+def _around(
+    context: Context, earns: bool, also: pd.DataFrame | None = None
+) -> Callable[[Sequence[str]], Around]:
+    """Return what reads the lake's events of contacts, `also` others, and what is recorded of them."""
+    columns = [CONTACT_ID, "event", TIMESTAMP, CHANNEL, "price", "quantity"]
+    lake = Lake(context.settings.lake)
+
+    def around(contact_ids: Sequence[str]) -> Around:
+        table = lake.events(until=context.now)
+        events = table.filter(table.contact_id.isin(list(contact_ids))).select(*columns).to_pandas()
+        if also is not None:
+            events = pd.concat([events, also[columns]], ignore_index=True)
+        return Around(events, lake.contacts(), context.settings.margin, earns)
+
+    return around
 
 
 def _some(found: MessageLog) -> MessageLog:

@@ -1,0 +1,112 @@
+"""`nextbest score channels`: block by block, each kept when it is done: a run that was killed goes on."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from nextbest.progress import Progress
+from nextbest.settings import Settings
+from serving.channel_bulk import SCHEMA, ChannelBulk
+from serving.schemas import BestChannelRequest
+
+GOES_ON = timedelta(hours=1)
+"""A run that was killed goes on within this time, with the moment it had taken for the present."""
+STAGE = "score channels"
+
+
+def write_channels(
+    settings: Settings,
+    out: Path,
+    contact_ids: Sequence[str],
+    asked: BestChannelRequest,
+    progress: Progress,
+) -> tuple[int, dict[str, int]]:
+    """Decide for contacts into one Parquet file; returns its rows, and how many each source gave.
+
+    Blocks lie in a folder beside the file until all are done. The same call again, within an hour and with
+    the same model, leaves out what is done. Decisions of a campaign go into the decision log.
+    """
+    parts = out.with_name(f".{out.name}.parts")
+    begun = _begun(parts, settings.present())
+    bulk = ChannelBulk(settings, begun or settings.present())
+    try:
+        task = _task(contact_ids, asked, bulk.version)
+        if begun is None or _told(parts).get("task") != task:
+            bulk.now = settings.present()
+            shutil.rmtree(parts, ignore_errors=True)
+            parts.mkdir(parents=True)
+            _write(parts / "run.json", json.dumps({"task": task, "now": bulk.now.isoformat()}))
+        return _blocks(bulk, parts, out, contact_ids, asked, progress)
+    finally:
+        bulk.close()
+
+
+def _blocks(
+    bulk: ChannelBulk,
+    parts: Path,
+    out: Path,
+    contact_ids: Sequence[str],
+    asked: BestChannelRequest,
+    progress: Progress,
+) -> tuple[int, dict[str, int]]:
+    done, files = 0, []
+    for number, (block, from_tables) in enumerate(bulk.blocks(contact_ids)):
+        file = parts / f"{number:06}.parquet"
+        if not file.exists():
+            decided = bulk.decide(block, from_tables, asked)
+            aside = file.with_suffix(".tmp")
+            pq.write_table(decided, aside)
+            if asked.campaign_id is not None:
+                bulk.record(decided, asked)
+            aside.replace(file)
+        files.append(file)
+        done += len(block)
+        progress(STAGE, done, len(contact_ids))
+    rows, sources = 0, dict[str, int]()
+    aside = out.with_name(f".{out.name}.tmp")
+    with pq.ParquetWriter(aside, SCHEMA) as writer:
+        for file in files:
+            table = pq.read_table(file)
+            writer.write_table(table)
+            rows += len(table)
+            for counted in table["source"].value_counts().to_pylist():
+                sources[counted["values"]] = sources.get(counted["values"], 0) + counted["counts"]
+    aside.replace(out)
+    shutil.rmtree(parts, ignore_errors=True)
+    return rows, sources
+
+
+def _begun(parts: Path, now: datetime) -> datetime | None:
+    """Return the moment that a run to go on with had taken for the present; None where there is none."""
+    told = _told(parts).get("now")
+    begun = None if told is None else datetime.fromisoformat(told)
+    return begun if begun is not None and timedelta(0) <= now - begun <= GOES_ON else None
+
+
+def _told(parts: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((parts / "run.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def _task(contact_ids: Sequence[str], asked: BestChannelRequest, version: str | None) -> str:
+    """Return what tells one run from another."""
+    told = hashlib.sha256(asked.model_dump_json(exclude={"contact_ids"}).encode())
+    told.update(str(version).encode())
+    for contact_id in contact_ids:
+        told.update(contact_id.encode() + b"\0")
+    return told.hexdigest()
+
+
+def _write(file: Path, text: str) -> None:
+    aside = file.with_suffix(".tmp")
+    aside.write_text(text)
+    aside.replace(file)

@@ -1,0 +1,226 @@
+"""Best channels in bulk: what the service would answer each contact, a block of contacts at a time.
+
+Contacts of whom the event log knows nothing newer than the last build are decided from its tables, as arrays;
+the others as the service decides them, one by one. A test holds both to the same answers.
+"""
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from features.events.lake import Lake
+from features.events.log import EventLog
+from features.everyone import Everyone, built, everyone
+from features.live import LiveContacts
+from features.state import LISTS_AS_OF
+from features.tables import require
+from models._best_time import HOURS
+from models.candidates import BLOCK, COUNTS, DAY, KNOWN, Candidates
+from models.decision import NOTHING, Chosen
+from models.holdout import held_out
+from models.local_time import seen_hours
+from models.own_rates import OwnRates
+from models.permission import permitted
+from nextbest.columns import CONTACT_FEATURES, CONTACT_ID
+from nextbest.settings import Settings
+from serving._channel_rank import RankedChannels, Terms, rank
+from serving.budget import Budget, Skipped
+from serving.champions import Champions
+from serving.decisions import new_id
+from serving.engine import book_of
+from serving.parts import Parts
+from serving.people import People
+from serving.reach import DONE_TO_THEM, ChannelLadder, choose, default_first, unknown_consent, usable
+from serving.schemas import BestChannelRequest, ChannelDecision
+from serving.shelf import Shelf
+
+log = logging.getLogger("nextbest.answers")
+
+BLOCK_SIZE = 20_000
+"""Contacts decided at a time."""
+LIVE_SIZE = 500
+_TEXT, _NUMBER, _TIME = pa.string(), pa.float64(), pa.timestamp("us", "UTC")
+SCHEMA = pa.schema(
+    {"contact_id": _TEXT, "channel": _TEXT, "probability": _NUMBER, "expected_value": _NUMBER,
+     "send_at": _TIME, "source": _TEXT, "propensity": _NUMBER, "held_out": pa.bool_()}
+)  # fmt: skip
+Mask = npt.NDArray[np.bool_]
+
+
+class ChannelBulk:
+    """The parts of the service that channels need, and nothing else: it starts quickly and stays small."""
+
+    def __init__(self, settings: Settings, now: datetime) -> None:
+        self._settings, self.now = settings, now
+        self._log = EventLog(settings.event_log_url)
+        lake = Lake(settings.lake)
+        if self._log.has_news(lake):
+            self._log.compact(lake)  # consents and links are read from the lake
+        self._champions = Champions(settings, tasks=("channel",))
+        self._champions.refresh()
+        self._book = book_of(settings, self._log)
+        self._book.refresh()
+        parts = Parts(
+            settings, People(LiveContacts.open(settings, self._log)), Shelf(lambda _: None), self._champions,
+            Budget(), self._book, lambda _: None,
+        )  # fmt: skip
+        self._ladder = ChannelLadder(parts)
+        self._parts = parts
+
+    @property
+    def version(self) -> str | None:
+        """Return the model that decides; None: the contacts' own rates."""
+        try:
+            return usable(self._parts).version
+        except Skipped:
+            return None
+
+    def close(self) -> None:
+        """Let the log go."""
+        self._champions.close()
+        self._log.close()
+
+    def blocks(self, contact_ids: Sequence[str]) -> list[tuple[list[str], bool]]:
+        """Return blocks of contacts, and whether each is decided from the tables; together everyone asked."""
+        tables = set(built(self._settings))
+        links = [link for link in self._log.links() if link.alias]
+        several = {id_ for link in links for id_ in (link.anonymous_id, link.contact_id)}
+        apart = self._log.newer(self._as_of()) | several
+        same = sorted(c for c in contact_ids if c in tables and c not in apart)
+        known = set(same)
+        rest = [contact for contact in contact_ids if contact not in known]
+        return [
+            *((same[i : i + BLOCK_SIZE], True) for i in range(0, len(same), BLOCK_SIZE)),
+            *((rest[i : i + LIVE_SIZE], False) for i in range(0, len(rest), LIVE_SIZE)),
+        ]
+
+    def decide(self, contact_ids: list[str], from_tables: bool, asked: BestChannelRequest) -> pa.Table:
+        """Return SCHEMA for a block of contacts."""
+        if not from_tables:
+            request = asked.model_copy(update={"contact_ids": contact_ids})
+            decisions = self._ladder.answer(request, self.now).contacts
+            return pa.Table.from_pylist([_row(one) for one in decisions], schema=SCHEMA)
+        (block,) = everyone(self._settings, contact_ids, self.now.timestamp(), len(contact_ids))
+        return self._from_tables(block, asked)
+
+    def record(self, decided: pa.Table, asked: BestChannelRequest) -> None:
+        """Write a block's decisions into the decision log, for the campaign's report."""
+        rows = decided.to_pylist()
+        self._log.record_decisions(
+            {
+                "decision_id": new_id(), "timestamp": self.now, "kind": "best_channel",
+                "contact_id": row["contact_id"], "campaign_id": asked.campaign_id, "source": row["source"],
+                "model_version": self.version, "held_out": row["held_out"],
+                "shown": [[row["channel"], row["propensity"], row["source"]]],
+            }
+            for row in rows
+        )  # fmt: skip
+
+    def _as_of(self) -> int:
+        """Return the position of the log that the tables have counted up to."""
+        table = ds.dataset(require(self._settings, "contact_lists")).head(1, columns=[LISTS_AS_OF])
+        return int(table[LISTS_AS_OF][0].as_py()) if len(table) else 0
+
+    def _from_tables(self, block: Everyone, asked: BestChannelRequest) -> pa.Table:
+        settings, now = self._settings, self.now.timestamp()
+        channels = tuple(asked.channels or settings.channels)
+        flags = self._book.flags(block.contact_ids, channels)
+        start = (asked.at or self.now).timestamp()
+        terms = Terms(channels, settings, start, asked.window_hours, asked.value, flags.zones)
+        candidates = candidates_of(block, channels, now)
+        ranked = self._ranked(candidates, _seen(block, terms), terms)
+        allowed = permitted(
+            terms.each, flags.consent, flags.reachable, candidates.of("sent_7d"),
+            candidates.of("days_since_sent"),
+            unknown_consent(settings.unknown_consent, self._book.keeps_consents), settings.unknown_reach,
+        )  # fmt: skip
+        chosen = choose(ranked, allowed & np.isfinite(ranked.send_at), asked.explore, self._parts.random())
+        out = np.zeros(len(block.contact_ids), dtype=np.bool_)
+        if asked.campaign_id is not None:
+            share, salt = settings.message_holdout_share, settings.message_holdout_salt
+            out = held_out(block.contact_ids, share, salt, asked.campaign_id)
+        return _table(block.contact_ids, ranked, chosen, out, channels)
+
+    def _ranked(self, candidates: Candidates, seen: npt.NDArray[np.float32], terms: Terms) -> RankedChannels:
+        try:
+            return rank(usable(self._parts).model, candidates, seen, terms)
+        except Skipped:
+            pass
+        except Exception:
+            log.exception("the channel model failed")
+        return default_first(rank(OwnRates(), candidates, seen, terms), terms)
+
+
+def candidates_of(block: Everyone, channels: tuple[str, ...], now: float) -> Candidates:
+    """Return the contacts as the channel models read them."""
+    contacts = pd.DataFrame({name: block.features[name] for name in CONTACT_FEATURES})
+    contacts.insert(0, CONTACT_ID, block.contact_ids)
+    blocks = np.zeros((len(block.contact_ids), len(channels), len(BLOCK)))
+    blocks[:, :, len(COUNTS) :] = np.nan
+    places = {channel: place for place, channel in enumerate(channels)}
+    place = np.array([places.get(name, -1) for name in block.channel_names], dtype=np.int64)
+    held = place >= 0
+    rows = (block.channel_owner[held], place[held])
+    for column, name in enumerate(KNOWN):
+        if name in COUNTS:
+            values = block.channels[name][held]
+        else:
+            last = block.channels["last_sent" if name == "days_since_sent" else "last_response"][held]
+            values = (now - last) / DAY
+        blocks[(*rows, column)] = values
+    return Candidates(contacts, channels, blocks)
+
+
+def _seen(block: Everyone, terms: Terms) -> npt.NDArray[np.float32]:
+    there = ~np.isin(block.step_names.astype(str), DONE_TO_THEM)
+    if not there.any():
+        return np.zeros((len(block.contact_ids), HOURS), dtype=np.float32)
+    return seen_hours(block.step_times[there], block.step_owner[there], len(block.contact_ids), terms.zones)
+
+
+def _table(
+    contact_ids: list[str],
+    ranked: RankedChannels,
+    chosen: Chosen,
+    out: Mask,
+    channels: tuple[str, ...],
+) -> pa.Table:
+    rows, sends = np.arange(len(out)), (chosen.place != NOTHING) & ~out
+    over = np.maximum(chosen.place, 0)
+    first = np.where(chosen.place == NOTHING, ranked.order[:, 0], chosen.place)
+    micros = np.where(sends, np.nan_to_num(ranked.send_at[rows, over]) * 1e6, 0).astype(np.int64)
+
+    def where_sent(values: Any) -> pa.Array:
+        return pa.array(values, mask=~sends)
+
+    return pa.table(
+        {
+            "contact_id": pa.array(contact_ids, _TEXT),
+            "channel": pa.array(np.array(channels, dtype=object)[over], _TEXT, mask=~sends),
+            "probability": where_sent(ranked.weighed.probability[rows, over]),
+            "expected_value": where_sent(ranked.weighed.worth[rows, over]),
+            "send_at": pa.array(micros, pa.int64(), mask=~sends).cast(_TIME),
+            "source": pa.array(ranked.estimate.source[rows, first].astype(str), _TEXT),
+            "propensity": pa.array(chosen.propensity),
+            "held_out": pa.array(out),
+        },
+        schema=SCHEMA,
+    )
+
+
+def _row(decision: ChannelDecision) -> dict[str, Any]:
+    taken = next((c for c in decision.channels if c.channel == decision.best), None)
+    return {
+        "contact_id": decision.contact_id, "channel": decision.best,
+        "probability": taken.probability if taken else None,
+        "expected_value": taken.expected_value if taken else None,
+        "send_at": decision.send_at, "source": decision.source, "propensity": decision.propensity,
+        "held_out": decision.held_out,
+    }  # fmt: skip
