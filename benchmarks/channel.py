@@ -1,92 +1,86 @@
-"""Channels on Hillstrom's e-mail test: `python -m benchmarks.channel --data PATH [--seed N] [--json OUT]`.
+"""Channels: `python -m benchmarks.channel --data simulated|obd|PATH [--seed N] [--json OUT]`.
 
-hillstrom.csv: 64,000 customers drawn at random for men's e-mail, women's or none; a response is a visit.
-Learned on one half, measured on the other by inverse propensity (1/3 each), over several halvings. Nothing
-published beats men's e-mail for all here, so a sound policy must know that it has found nothing and answer
-that arm. The customers' attributes stand in for contact features of the same scale (`FEATURES`).
+simulated: contacts, tastes and messages made up, so that the truth, and with it the regret of a choice, is
+known; five worlds (`--contacts`), and as many decisions as asked that must keep every rule (`--decisions`).
+PATH: hillstrom.csv, a randomised e-mail test. obd: the Open Bandit data, as benchmarks.off_policy has it.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 
 from benchmarks import _report as report
-from models.best_arm import BestArm
-from models.candidates import KNOWN, Candidates
-from models.channel import Channel, Policy
-from models.messages import ChannelLog
-from models.policy import policy_value, policy_weights
+from benchmarks._channel_hillstrom import HALVINGS, measured
+from benchmarks._channel_simulated import kept_rules, simulated
+from benchmarks._world_truth import World
+from benchmarks.off_policy import obd
 
-ARMS = ("Mens E-Mail", "Womens E-Mail", "No E-Mail")
-HALVINGS = 5
-COLUMNS = ("response_rate", "lowest", "highest", "kept")
-FEATURES: dict[str, Callable[[pd.DataFrame], Any]] = {
-    "recency_days": lambda rows: rows["recency"] * 30.0,
-    "spend_total": lambda rows: rows["history"],
-    "orders_total": lambda rows: 1.0 + rows["mens"] * rows["womens"],
-    "views_total": lambda rows: rows["mens"],
-    "carts_total": lambda rows: rows["womens"],
-    "tenure_days": lambda rows: 1.0 - rows["newbie"],
-    "pages_total": lambda rows: pd.factorize(rows["zip_code"], sort=True)[0],
-    "searches_total": lambda rows: pd.factorize(rows["channel"], sort=True)[0],
-}
+WORLDS = 5
+SIMULATED = ("net_value", "regret", "of_oracle", "responses", "sent", "forbidden")
+HILLSTROM = ("response_rate", "lowest", "highest")
 
 
 def main() -> None:
     """Measure, print, write."""
-    asked = report.options((__doc__ or "").splitlines()[0], "path of hillstrom.csv").parse_args()
-    whole = read(Path(asked.data))
-    watch = report.Stopwatch()
-    rounds = [halved(whole, asked.seed + number) for number in range(HALVINGS)]
-    names = {"nextbest channel": "kept", "trees": "learned", "rates": "rates", "one arm for all": "best_arm"}
-    rows = {shown: _over([found[name] for found in rounds]) for shown, name in names.items()}
-    ours = rows.pop("nextbest channel") | {
-        "kept": ", ".join(found["policy"] for found in rounds),
-        "seconds": watch.seconds,
-        "peak_mb": report.peak_mb(),
-    }
-    report.show({"nextbest channel": ours, **rows}, COLUMNS)
-    seeds = [asked.seed + number for number in range(HALVINGS)]
-    report.write(asked.json, ours, rows, {"name": Path(asked.data).name, "rows": len(whole)}, seeds)
+    parser = report.options((__doc__ or "").splitlines()[0], "simulated, obd, or path of hillstrom.csv")
+    parser.add_argument("--contacts", type=int, default=50_000, help="of each simulated world")
+    parser.add_argument("--decisions", type=int, default=0, help="simulated ones that must keep every rule")
+    asked = parser.parse_args()
+    if asked.data == "simulated":
+        in_worlds(asked)
+    elif asked.data == "obd":
+        found = obd(asked.seed)
+        report.write(
+            asked.json, found.pop("figures"), found.pop("peers"), found.pop("data"), [asked.seed], **found
+        )
+    else:
+        on_hillstrom(asked)
 
 
-def read(path: Path) -> ChannelLog:
-    """Read the file as a log of messages nobody had got any before."""
-    rows = pd.read_csv(path)
-    contacts = pd.DataFrame(
-        {name: np.asarray(make(rows), dtype=np.float64) for name, make in FEATURES.items()}
+def in_worlds(asked: Any) -> None:
+    """Measure on simulated worlds, and print means over them."""
+    watch, seeds = report.Stopwatch(), [asked.seed + number for number in range(WORLDS)]
+    rounds = []
+    for seed in seeds:
+        rounds.append(simulated(asked.contacts, seed))
+        ours = rounds[-1]["nextbest channel"]
+        print(f"simulated world {seed}: regret {ours['regret']:.4f}, {ours['regret_of_rule']:.3f} of the rule's, "
+              f"{ours['regret_of_best_arm']:.3f} of the best arm's", flush=True)  # fmt: skip
+    rows = {name: _mean([found[name] for found in rounds]) for name in rounds[0]}
+    ours = rows.pop("nextbest channel") | {"seconds": watch.seconds, "peak_mb": report.peak_mb()}
+    print(
+        f"SIMULATED: {WORLDS} worlds of {asked.contacts} contacts and 90 days; money a contact and decision"
     )
-    contacts["contact_id"] = [f"h{row}" for row in range(len(rows))]
-    blocks = np.zeros((len(rows), len(ARMS), len(KNOWN)))
-    blocks[:, :, -2:] = np.nan
-    sent = rows["segment"].map({arm: place for place, arm in enumerate(ARMS)}).to_numpy().astype(np.int64)
-    answered = rows["visit"].to_numpy(np.float64)
-    return ChannelLog(Candidates(contacts, ARMS, blocks), sent, answered, np.full(len(rows), 1 / 3))
+    report.show({"nextbest channel": ours, **rows}, SIMULATED)
+    if asked.decisions:
+        world = World.simulated(asked.contacts, seed=asked.seed)
+        made, broken = kept_rules(world, asked.decisions, asked.seed)
+        ours |= {"decisions": made, "rules_broken": broken}
+        print(f"simulated decisions: {made:,}; that break consent, reach, cap or quiet hours: {broken}")
+    data = {"name": "simulated", "contacts": asked.contacts, "days": 90}
+    report.write(asked.json, ours, rows, data, seeds)
 
 
-def halved(whole: ChannelLog, seed: int) -> dict[str, Any]:
-    """Learn on one half and return what each policy earns on the other."""
-    order: npt.NDArray[np.int64] = np.random.default_rng(seed).permutation(len(whole))
-    early, late = whole.take(order[: len(whole) // 2]), whole.take(order[len(whole) // 2 :])
-    model = Channel.learn(early, seed=seed)
-    policies: tuple[Policy, ...] = ("learned", "rates", "best_arm")
-    earned: dict[str, Any] = {policy: _earned(model, policy, late) for policy in policies}
-    earned["best_arm"] = _earned(BestArm.learn(list(early.names()), early.responses), None, late)
-    return earned | {"kept": _earned(model, None, late), "policy": model.policy}
+def on_hillstrom(asked: Any) -> None:
+    """Measure on halves of the randomised e-mail test."""
+    watch = report.Stopwatch()
+    ours, rows, customers = measured(Path(asked.data), asked.seed)
+    ours |= {"seconds": watch.seconds, "peak_mb": report.peak_mb()}
+    report.show({"nextbest channel": ours, **rows}, HILLSTROM)
+    print(f"over men's e-mail for all: {ours['over_mens_for_all']:+.5f}; over random: {ours['over_random']:.5f}, "
+          f"men's for all over random: {ours['arm_over_random']:.5f}")  # fmt: skip
+    seeds = [asked.seed + number for number in range(HALVINGS)]
+    report.write(asked.json, ours, rows, {"name": Path(asked.data).name, "rows": customers}, seeds)
 
 
-def _earned(model: Any, policy: Policy | None, late: ChannelLog) -> float:
-    estimate = model.estimate(late.states, policy) if policy else model.estimate(late.states)
-    weights = policy_weights(estimate.probability.argmax(axis=1) == late.sent, late.propensity)
-    return policy_value(weights, late.responses)
-
-
-def _over(values: list[float]) -> dict[str, Any]:
-    return {"response_rate": float(np.mean(values)), "lowest": min(values), "highest": max(values)}
+def _mean(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return means over worlds, and what is kept as it was said."""
+    out: dict[str, Any] = {}
+    for name, first in rows[0].items():
+        values = [row[name] for row in rows]
+        out[name] = ", ".join(values) if isinstance(first, str) else float(np.mean(values))
+    return out
 
 
 if __name__ == "__main__":

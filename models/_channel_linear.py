@@ -13,20 +13,18 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from models._scaling import Scaling
 from models.base import Floats
 
 SHARED, OWN = 10.0, 30.0
 """Ridge penalties on the coefficients of all channels and on what a channel adds."""
-FURTHEST = 4.0
-"""Standard deviations from the mean beyond which a value counts as that far."""
 
 
 @dataclass(frozen=True)
 class Linear:
     """Log-odds of a response: (shared + own[channel]) · scaled inputs + intercept[channel]."""
 
-    mean: Floats
-    spread: Floats
+    scaling: Scaling
     shared: Floats
     """Shape (inputs,)."""
     own: Floats
@@ -37,12 +35,9 @@ class Linear:
     @classmethod
     def learn(cls, inputs: Floats, channel: npt.NDArray[np.int64], responses: Floats, channels: int) -> Self:
         """Fit by maximum penalised likelihood; inputs (messages, columns), NaN where unknown."""
-        raw = _tamed(inputs)
-        mean = np.nan_to_num(_nan(np.nanmean, raw))
-        spread = np.nan_to_num(_nan(np.nanstd, raw), nan=1.0)
-        spread = np.where(spread > 1e-9, spread, 1.0)
+        scaling = Scaling.learn(inputs)
         order = np.argsort(channel, kind="stable")
-        x, y = _scaled(raw, mean, spread)[order], responses[order]
+        x, y = scaling.of(inputs)[order], responses[order]
         bounds = np.searchsorted(channel[order], np.arange(channels + 1))
         parts = [slice(a, b) for a, b in pairwise(bounds)]
         width = x.shape[1]
@@ -68,35 +63,21 @@ class Linear:
         start[0, -1] = np.log((y.sum() + 0.5) / (len(y) - y.sum() + 0.5))
         end = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 200})
         table = end.x.reshape(channels + 1, width + 1)
-        return cls(mean, spread, table[0, :-1], table[1:, :-1], table[0, -1] + table[1:, -1])
+        return cls(scaling, table[0, :-1], table[1:, :-1], table[0, -1] + table[1:, -1])
 
     def odds(self, inputs: Floats, channel: int) -> Floats:
         """Return the log-odds of messages over one channel; inputs (contacts, columns)."""
-        scaled = _scaled(_tamed(inputs), self.mean, self.spread)
-        return np.asarray(scaled @ (self.shared + self.own[channel]) + self.intercept[channel])
+        return np.asarray(
+            self.scaling.of(inputs) @ (self.shared + self.own[channel]) + self.intercept[channel]
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return what from_json reads."""
-        return {name: getattr(self, name).tolist() for name in self.__dataclass_fields__}
+        arrays = {name: getattr(self, name).tolist() for name in ("shared", "own", "intercept")}
+        return {"scaling": self.scaling.to_json(), **arrays}
 
     @classmethod
     def from_json(cls, parts: dict[str, Any]) -> Self:
         """Read what to_json gave."""
-        return cls(**{name: np.array(values) for name, values in parts.items()})
-
-
-def _tamed(inputs: Floats) -> Floats:
-    """Return counts and amounts by their logarithm, with their sign."""
-    return np.asarray(np.sign(inputs) * np.log1p(np.abs(inputs)))
-
-
-def _scaled(raw: Floats, mean: Floats, spread: Floats) -> Floats:
-    return np.clip(np.nan_to_num((raw - mean) / spread), -FURTHEST, FURTHEST)
-
-
-def _nan(statistic: Any, raw: Floats) -> Floats:
-    """Return a column statistic, NaN where a column holds nothing."""
-    held = np.isfinite(raw).any(axis=0)
-    out = np.full(raw.shape[1], np.nan)
-    out[held] = statistic(raw[:, held], axis=0)
-    return out
+        arrays = (np.array(parts[name]) for name in ("shared", "own", "intercept"))
+        return cls(Scaling.from_json(parts["scaling"]), *arrays)

@@ -2,44 +2,35 @@
 
 A click on a call may sell more than one on an advertisement, and a contact of large baskets more than one of
 small ones. Three answers are learned, and the simplest kept that later responses do not surely contradict:
-one worth for all, one a channel, and boosted trees over contact and channel.
+one worth for all, one a channel, and one that follows from what is known of the contact, too (a regression
+with a logarithmic link by the Poisson likelihood, which needs the mean to be right and nothing else:
+Gourieroux, Monfort and Trognon 1984).
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize
 
+from models._scaling import Scaling
 from models.base import Floats
 
-Kept = Literal["one", "channels", "trees"]
+Kept = Literal["one", "channels", "contacts"]
 STRENGTH = 100.0
 """Responses everyone's worth weighs as much as in each channel's."""
 SURE = 1.645
 """Standard errors by which a finer answer must beat the coarser one on later responses."""
-POWER = 1.3
-"""Of the Tweedie deviance: mostly nothing, sometimes a basket (Jørgensen 1987)."""
-SETTINGS = {
-    "objective": "tweedie",
-    "tweedie_variance_power": POWER,
-    "num_leaves": 7,
-    "learning_rate": 0.05,
-    "min_data_in_leaf": 100,
-    "lambda_l2": 10.0,
-    "feature_fraction": 0.5,
-    "deterministic": True,
-    "force_row_wise": True,
-    "num_threads": 1,
-    "verbose": -1,
-}
-ROUNDS = 120
+RIDGE = 3.0
+"""Penalty on the coefficients, in units of one response of mean worth."""
 LEAST = 2_000
-"""Responses below which no trees are grown."""
+"""Responses below which contacts are not told apart."""
+MOST_ODDS = 3.0
+"""No contact's worth is beyond e to this times its channel's."""
 
 
 @dataclass(frozen=True)
@@ -64,57 +55,58 @@ class ResponseWorth:
     """Answers with the expected money of a response, for each contact and channel."""
 
     def __init__(
-        self, kept: Kept, everyone: float, channels: Mapping[str, float], trees: lgb.Booster | None
+        self, kept: Kept, everyone: float, channels: Mapping[str, float], contacts: "Slopes | None"
     ) -> None:
-        self.kept, self.everyone, self.channels, self.trees = kept, everyone, dict(channels), trees
-        self._codes = {name: code for code, name in enumerate(channels)}
+        self.kept, self.everyone, self.channels, self.contacts = kept, everyone, dict(channels), contacts
 
     @classmethod
-    def learn(cls, answered: Answered, names: tuple[str, ...], seed: int, later_share: float = 0.3) -> Self:
+    def learn(cls, answered: Answered, names: tuple[str, ...], later_share: float = 0.3) -> Self:
         """Learn from responses, choosing on the later ones; what is chosen is learned again from all."""
         cut = int(len(answered) * (1 - later_share))
         early, late = answered.take(slice(0, cut)), answered.take(slice(cut, None))
         kept: Kept = "one"
         if len(early) and len(late) and early.earned.any():
-            trees = _grow(early, seed) if len(early) >= LEAST else None
-            model = cls("one", *_means(early, names), trees)
-            options: tuple[Kept, ...] = ("channels", "trees") if trees is not None else ("channels",)
+            model = cls._fitted(early, names)
+            options: tuple[Kept, ...] = ("channels", "contacts") if len(early) >= LEAST else ("channels",)
             for option in options:
                 gain = model._loss(late, names, kept) - model._loss(late, names, option)
                 if gain.mean() > SURE * gain.std() / np.sqrt(len(gain)):
                     kept = option
-        grown = _grow(answered, seed) if kept == "trees" else None
-        return cls(kept, *_means(answered, names), grown)
+        found = cls._fitted(answered, names)
+        return cls(kept, found.everyone, found.channels, found.contacts if kept == "contacts" else None)
 
     def of(self, contacts: Floats, channels: tuple[str, ...]) -> Floats:
         """Return the expected money of a response, shape (contacts, channels)."""
-        rows = [self._of(contacts, name, self.kept) for name in channels]
-        return np.stack(rows, axis=1)
+        return self._of(contacts, channels, self.kept)
 
-    def _of(self, contacts: Floats, name: str, kept: Kept) -> Floats:
-        if kept == "trees" and self.trees is not None and name in self._codes:
-            code = np.full((len(contacts), 1), float(self._codes[name]))
-            return np.asarray(self.trees.predict(np.hstack([contacts, code]), num_threads=1))
-        worth = self.everyone if kept == "one" else self.channels.get(name, self.everyone)
-        return np.full(len(contacts), worth)
+    @classmethod
+    def _fitted(cls, answered: Answered, names: tuple[str, ...]) -> Self:
+        everyone, channels = _means(answered, names)
+        offset = np.array([channels[name] for name in names])[answered.channel]
+        return cls("contacts", everyone, channels, Slopes.learn(answered, offset, everyone))
+
+    def _of(self, contacts: Floats, channels: tuple[str, ...], kept: Kept) -> Floats:
+        known = {} if kept == "one" else self.channels
+        worth = np.array([known.get(name, self.everyone) for name in channels])
+        if kept != "contacts" or self.contacts is None:
+            return np.broadcast_to(worth, (len(contacts), len(channels))).copy()
+        return np.asarray(self.contacts.times(contacts)[:, None] * worth)
 
     def _loss(self, late: Answered, names: tuple[str, ...], kept: Kept) -> Floats:
-        """Return the Tweedie deviance of each response, without what does not depend on the estimate."""
-        worth = np.empty(len(late))
-        for place in np.unique(late.channel):
-            rows = late.channel == place
-            worth[rows] = self._of(late.contacts[rows], names[place], kept)
+        """Return the Poisson deviance of each response, without what does not depend on the estimate."""
+        worth = self._of(late.contacts, names, kept)[np.arange(len(late)), late.channel]
         worth = np.maximum(worth, 1e-9)
-        return np.asarray(
-            worth ** (2 - POWER) / (2 - POWER) - late.earned * worth ** (1 - POWER) / (1 - POWER)
-        )
+        return np.asarray((worth - late.earned * np.log(worth)) / max(self.everyone, 1e-9))
 
     def save(self, folder: Path) -> None:
-        """Write response_worth.json, and response_worth.txt where trees were kept."""
-        parts = {"kept": self.kept, "everyone": self.everyone, "channels": self.channels}
+        """Write response_worth.json."""
+        parts = {
+            "kept": self.kept,
+            "everyone": self.everyone,
+            "channels": self.channels,
+            "contacts": None if self.contacts is None else self.contacts.to_json(),
+        }
         (folder / "response_worth.json").write_text(json.dumps(parts))
-        if self.trees is not None:
-            self.trees.save_model(folder / "response_worth.txt")
 
     @staticmethod
     def in_folder(folder: Path) -> bool:
@@ -124,8 +116,49 @@ class ResponseWorth:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what save wrote."""
-        parts, trees = json.loads((folder / "response_worth.json").read_text()), folder / "response_worth.txt"
-        return cls(**parts, trees=lgb.Booster(model_file=trees) if trees.exists() else None)
+        parts = json.loads((folder / "response_worth.json").read_text())
+        slopes = parts.pop("contacts")
+        return cls(**parts, contacts=None if slopes is None else Slopes.from_json(slopes))
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """How much more than the average a response of a contact brings, from what is known of it."""
+
+    scaling: Scaling
+    slopes: Floats
+    level: float
+
+    @classmethod
+    def learn(cls, answered: Answered, offset: Floats, unit: float) -> Self:
+        """Fit earned = offset · exp(level + slopes · scaled) by maximum penalised likelihood."""
+        scaling = Scaling.learn(answered.contacts)
+        x, y = scaling.of(answered.contacts), answered.earned / max(unit, 1e-9)
+        base = np.log(np.maximum(offset / max(unit, 1e-9), 1e-6))
+
+        def loss(weights: Floats) -> tuple[float, Floats]:
+            odds = base + np.clip(x @ weights[:-1] + weights[-1], -10.0, 10.0)
+            mean = np.exp(odds)
+            total = float(mean.sum() - y @ odds) + 0.5 * RIDGE * float(weights[:-1] @ weights[:-1])
+            missed = mean - y
+            return total, np.append(missed @ x + RIDGE * weights[:-1], missed.sum())
+
+        end = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 200})
+        return cls(scaling, end.x[:-1], float(end.x[-1]))
+
+    def times(self, contacts: Floats) -> Floats:
+        """Return the factor of each contact, shape (contacts,)."""
+        odds = self.scaling.of(contacts) @ self.slopes + self.level
+        return np.asarray(np.exp(np.clip(odds, -MOST_ODDS, MOST_ODDS)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what from_json reads."""
+        return {"scaling": self.scaling.to_json(), "slopes": self.slopes.tolist(), "level": self.level}
+
+    @classmethod
+    def from_json(cls, parts: dict[str, Any]) -> Self:
+        """Read what to_json gave."""
+        return cls(Scaling.from_json(parts["scaling"]), np.array(parts["slopes"]), parts["level"])
 
 
 def _means(answered: Answered, names: tuple[str, ...]) -> tuple[float, dict[str, float]]:
@@ -134,9 +167,3 @@ def _means(answered: Answered, names: tuple[str, ...]) -> tuple[float, dict[str,
     count = np.bincount(answered.channel, minlength=len(names))
     drawn = (total + STRENGTH * everyone) / (count + STRENGTH)
     return everyone, {name: float(worth) for name, worth in zip(names, drawn, strict=True)}
-
-
-def _grow(answered: Answered, seed: int) -> lgb.Booster:
-    inputs = np.hstack([answered.contacts, answered.channel[:, None].astype(np.float64)])
-    data = lgb.Dataset(inputs, answered.earned, categorical_feature=[inputs.shape[1] - 1])
-    return lgb.train({**SETTINGS, "seed": seed}, data, ROUNDS)

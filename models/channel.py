@@ -241,7 +241,7 @@ class Channel:
             rows = (data.responses > 0) & np.isfinite(data.earned)
             contacts = matrix(states.contacts, CONTACT_FEATURES)[rows]
             found = Answered(contacts, data.sent[rows], data.earned[rows])
-            self.worth = ResponseWorth.learn(found, states.channels, seed, self.config.later_share)
+            self.worth = ResponseWorth.learn(found, states.channels, self.config.later_share)
         if data.hours is not None and data.seen is not None:
             expected = self.estimate(states).probability[np.arange(len(data)), data.sent]
             segments = _segment_of(states.contacts, self.rfm)

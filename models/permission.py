@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from math import floor, isnan, nan
+from math import floor, inf, isnan, nan
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -13,6 +13,8 @@ from models.base import Floats
 from nextbest.settings import ChannelSettings
 
 WEEK = 7.0
+DAY = 86_400.0
+SENT = "message_sent"
 Unknown = Literal["deny", "allow"]
 
 
@@ -56,24 +58,39 @@ def most_in_a_week(sent_7d: float, days_since_sent: float = nan) -> float:
     return 1.0 + floor(max(sent_7d - last, 0.0) / 0.5 + 1e-9)
 
 
+def sent_in_a_week(names: Sequence[str], times: Floats, now: float, remembered: int) -> float:
+    """Return the messages of the last seven days over any channel, infinite where steps do not reach so far.
+
+    names, times: a contact's last steps, newest first, of which so many are remembered.
+    """
+    if len(times) >= remembered and times[-1] > now - WEEK * DAY:
+        return inf
+    return float(
+        sum(name == SENT and seconds > now - WEEK * DAY for name, seconds in zip(names, times, strict=True))
+    )
+
+
 def permitted(
     channels: Sequence[ChannelSettings],
     consent: Floats,
     reachable: Floats,
     sent_7d: Floats,
     days_since_sent: Floats,
+    sent_any: Floats,
     unknown_consent: Unknown = "deny",
     unknown_reach: Unknown = "allow",
 ) -> npt.NDArray[np.bool_]:
     """Return where `blocked_by` gives no reason, for many contacts at once; arrays (contacts, channels).
 
-    consent, reachable: 1, 0, or NaN where never recorded. Quiet hours are not asked.
+    consent, reachable: 1, 0, or NaN where never recorded; sent_any: (contacts,), messages over any channel in
+    the last seven days, infinite where they were not counted. Quiet hours are not asked.
     """
     agreed = np.where(np.isnan(consent), unknown_consent == "allow", consent == 1)
     there = np.where(np.isnan(reachable), unknown_reach == "allow", reachable == 1)
     age = np.where(np.isnan(days_since_sent), WEEK, np.maximum(days_since_sent, 0.0))
     week = 1.0 + np.floor(np.maximum(sent_7d - 2 ** (-age / WEEK), 0.0) / 0.5 + 1e-9)
     week = np.where((days_since_sent >= WEEK) | ~(sent_7d > 0), 0.0, week)
+    week = np.minimum(week, sent_any[:, None])
     caps = np.array([channel.weekly_cap for channel in channels])
     return np.asarray(agreed & there & (week < caps))
 

@@ -27,8 +27,8 @@ from models.decision import NOTHING, Chosen
 from models.holdout import held_out
 from models.local_time import seen_hours
 from models.own_rates import OwnRates
-from models.permission import permitted
-from nextbest.columns import CONTACT_FEATURES, CONTACT_ID
+from models.permission import SENT, WEEK, permitted
+from nextbest.columns import CONTACT_FEATURES, CONTACT_ID, STEPS
 from nextbest.settings import Settings
 from serving._channel_rank import RankedChannels, Terms, rank
 from serving.budget import Budget, Skipped
@@ -138,7 +138,7 @@ class ChannelBulk:
         ranked = self._ranked(candidates, _seen(block, terms), terms)
         allowed = permitted(
             terms.each, flags.consent, flags.reachable, candidates.of("sent_7d"),
-            candidates.of("days_since_sent"),
+            candidates.of("days_since_sent"), _sent_any(block, now),
             unknown_consent(settings.unknown_consent, self._book.keeps_consents), settings.unknown_reach,
         )  # fmt: skip
         chosen = choose(ranked, allowed & np.isfinite(ranked.send_at), asked.explore, self._parts.random())
@@ -183,6 +183,16 @@ def _seen(block: Everyone, terms: Terms) -> npt.NDArray[np.float32]:
     if not there.any():
         return np.zeros((len(block.contact_ids), HOURS), dtype=np.float32)
     return seen_hours(block.step_times[there], block.step_owner[there], len(block.contact_ids), terms.zones)
+
+
+def _sent_any(block: Everyone, now: float) -> npt.NDArray[np.float64]:
+    """Return models.permission.sent_in_a_week of each contact."""
+    count, since = len(block.contact_ids), now - WEEK * DAY
+    recent = block.step_times > since
+    sent = np.bincount(block.step_owner[recent & (block.step_names == SENT)], minlength=count)
+    steps = np.bincount(block.step_owner, minlength=count)
+    of_week = np.bincount(block.step_owner[recent], minlength=count)
+    return np.where((steps >= STEPS) & (of_week >= STEPS), np.inf, sent)
 
 
 def _table(

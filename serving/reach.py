@@ -17,7 +17,8 @@ from models.decision import Chosen, best, explored
 from models.holdout import held_out
 from models.local_time import seen_hours
 from models.own_rates import OwnRates
-from models.permission import blocked_by, most_in_a_week
+from models.permission import blocked_by, most_in_a_week, sent_in_a_week
+from nextbest.columns import STEPS
 from serving._channel_rank import UNKNOWN_CHANNEL, RankedChannels, Terms, edges, rank
 from serving.book import Record
 from serving.budget import Deadline, Skipped
@@ -233,13 +234,15 @@ class ChannelLadder:
         if record is None:
             return [CONSENTS_UNAVAILABLE]
         state = person.view.channels.get(channel, {})
-        since = (person.view.now - state.get("last_sent", float("nan"))) / DAY
+        view = person.view
+        since = (view.now - state.get("last_sent", float("nan"))) / DAY
+        week = sent_in_a_week(view.step_names, view.step_times, view.now, STEPS)
         settings = self._parts.settings
         return blocked_by(
             settings.channels.get(channel, UNKNOWN_CHANNEL),
             consent=record.consent.get(channel),
             reachable=record.reachable.get(channel),
-            sent_week=most_in_a_week(state.get("sent_7d", 0.0), since),
+            sent_week=min(most_in_a_week(state.get("sent_7d", 0.0), since), week),
             unknown_consent=unknown_consent(settings.unknown_consent, self._parts.book.keeps_consents),
             unknown_reach=settings.unknown_reach,
         )
