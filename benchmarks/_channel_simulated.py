@@ -178,5 +178,6 @@ def _answered(world: World, model: Channel) -> float:
     """Return the share of the reachable contacts that have an estimate over every channel."""
     everyone = np.arange(world.settings.contacts)
     states = states_of(world, everyone, np.full(len(everyone), world.end))
-    known = np.isfinite(model.estimate(states).probability).all(axis=1)
-    return float(np.mean(known[world.permitted(everyone).any(axis=1)]))
+    known = np.asarray(np.isfinite(model.estimate(states).probability).all(axis=1))
+    reachable = np.flatnonzero(world.permitted(everyone).any(axis=1))
+    return float(np.mean(known[reachable]))

@@ -45,8 +45,10 @@ def in_worlds(asked: Any) -> None:
     for seed in seeds:
         rounds.append(simulated(asked.contacts, seed))
         ours = rounds[-1]["nextbest channel"]
-        print(f"simulated world {seed}: regret {ours['regret']:.4f}, {ours['regret_of_rule']:.3f} of the rule's, "
-              f"{ours['regret_of_best_arm']:.3f} of the best arm's", flush=True)  # fmt: skip
+        print(
+            f"simulated world {seed}: regret {ours['regret']:.4f}, {ours['regret_of_rule']:.3f} of the "
+            f"published rule's, {ours['regret_of_best_arm']:.3f} of the best arm's", flush=True,
+        )  # fmt: skip
     rows = {name: _mean([found[name] for found in rounds]) for name in rounds[0]}
     ours = rows.pop("nextbest channel") | {"seconds": watch.seconds, "peak_mb": report.peak_mb()}
     print(
@@ -68,8 +70,10 @@ def on_hillstrom(asked: Any) -> None:
     ours, rows, customers = measured(Path(asked.data), asked.seed)
     ours |= {"seconds": watch.seconds, "peak_mb": report.peak_mb()}
     report.show({"nextbest channel": ours, **rows}, HILLSTROM)
-    print(f"over men's e-mail for all: {ours['over_mens_for_all']:+.5f}; over random: {ours['over_random']:.5f}, "
-          f"men's for all over random: {ours['arm_over_random']:.5f}")  # fmt: skip
+    print(
+        f"over men's e-mail for all: {ours['over_mens_for_all']:+.5f}; over random: "
+        f"{ours['over_random']:.5f}, men's for all over random: {ours['arm_over_random']:.5f}"
+    )
     seeds = [asked.seed + number for number in range(HALVINGS)]
     report.write(asked.json, ours, rows, {"name": Path(asked.data).name, "rows": customers}, seeds)
 

@@ -74,6 +74,27 @@ def inputs_of(
     return np.hstack([contacts, candidates.blocks[:, place], rates, np.full((len(contacts), 1), code)])
 
 
+def raw_probabilities(booster: lgb.Booster, linear: Linear, inputs: Floats) -> Floats:
+    """Return the same of rows of any channel, each by the code in its last column."""
+    raw = np.empty(len(inputs))
+    for code in np.unique(inputs[:, -1]).astype(int):
+        rows = inputs[:, -1] == code
+        raw[rows] = raw_probability(booster, linear, inputs[rows], code)
+    return raw
+
+
+def grow(
+    inputs: Floats, responses: Floats, channels: tuple[str, ...], config: ChannelConfig, seed: int
+) -> tuple[Linear, lgb.Booster]:
+    """Learn from rows of FEATURES: the linear part, and the trees on top of it."""
+    codes = inputs[:, -1].astype(np.int64)
+    linear = Linear.learn(inputs[:, :-1], codes, responses, len(channels))
+    start = np.empty(len(inputs))
+    for code in np.unique(codes):
+        start[codes == code] = linear.odds(inputs[codes == code, :-1], int(code))
+    return linear, boost(inputs, responses, start, config, seed)
+
+
 def boost(inputs: Floats, responses: Floats, start: Floats, config: ChannelConfig, seed: int) -> lgb.Booster:
     """Grow trees on rows of FEATURES, beginning at `start` (log-odds)."""
     settings = {

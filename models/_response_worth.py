@@ -25,7 +25,7 @@ STRENGTH = 100.0
 """Responses everyone's worth weighs as much as in each channel's."""
 SURE = 1.645
 """Standard errors by which a finer answer must beat the coarser one on later responses."""
-RIDGE = 3.0
+RIDGE = 100.0
 """Penalty on the coefficients, in units of one response of mean worth."""
 LEAST = 2_000
 """Responses below which contacts are not told apart."""

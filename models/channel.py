@@ -21,7 +21,7 @@ from models._best_time import BestTime, Sent
 from models._beyond import Beyond, Seen
 from models._calibration import Calibration
 from models._channel_linear import Linear
-from models._channel_trees import FEATURES, ChannelConfig, Trees, boost, inputs_of, raw_probability
+from models._channel_trees import FEATURES, ChannelConfig, Trees, grow, inputs_of, raw_probabilities
 from models._frame import floats, matrix
 from models._ranked import Estimate, Value, ranked
 from models._response_rates import ResponseRates
@@ -80,6 +80,7 @@ class Channel:
         model.trees = model._grow(early, late, seed)
         progress("channel: trees", config.rounds, config.rounds)
         model.policy = model._choose(late, seed)
+        model._refit(data, seed)
         model._learn_beyond(data, seed)
         return model
 
@@ -217,19 +218,22 @@ class Channel:
         early, late = early.take(rows), late.take(late_rows)
         if any(len(np.unique(log.responses)) < 2 for log in (early, late)):
             return None
-        inputs, later = (self._sent_inputs(log, channels) for log in (early, late))
-        linear = Linear.learn(inputs[:, :-1], inputs[:, -1].astype(int), early.responses, len(channels))
-        start = np.empty(len(early))
-        for code in range(len(channels)):
-            rows = inputs[:, -1] == code
-            start[rows] = linear.odds(inputs[rows, :-1], code)
-        booster = boost(inputs, early.responses, start, self.config, seed)
-        raw = np.empty(len(late))
-        for code in range(len(channels)):
-            rows = later[:, -1] == code
-            if rows.any():
-                raw[rows] = raw_probability(booster, linear, later[rows], code)
+        linear, booster = grow(
+            self._sent_inputs(early, channels), early.responses, channels, self.config, seed
+        )
+        raw = raw_probabilities(booster, linear, self._sent_inputs(late, channels))
         return Trees(booster, linear, channels, Calibration.learn(raw, late.responses, seed))
+
+    def _refit(self, data: ChannelLog, seed: int) -> None:
+        """Learn what was chosen again from all messages; the calibration stays that of the later ones."""
+        self.rates = ResponseRates.learn(_messages(data, self.rfm))
+        self.best_arm = BestArm.learn(list(data.names()), data.responses)
+        if self.trees is not None:
+            channels = self.trees.channels
+            known = data.take(np.isin(data.names().astype(str), channels))
+            inputs = self._sent_inputs(known, channels)
+            linear, booster = grow(inputs, known.responses, channels, self.config, seed)
+            self.trees = Trees(booster, linear, channels, self.trees.calibration)
 
     def _learn_beyond(self, data: ChannelLog, seed: int) -> None:
         """Learn what the log tells of hours, of money and of leaving, where it tells of them."""
