@@ -234,8 +234,12 @@ def _profiles(seen: npt.NDArray[Any], count: int, near: Floats, seed: int) -> tu
 
 
 def _gain(model: BestTime, late: Sent) -> Floats:
-    """Return each later message's gain in log-likelihood over the probability without the hour."""
+    """Return each later message's gain in log-likelihood over the probability without the hour.
+
+    None at an untried hour: its factor is to keep away from it, and foretells nothing.
+    """
     factor = model.factors(late.seen, late.segments)[np.arange(len(late)), late.hours]
+    factor = np.where(model.learned.tried[late.hours], factor, 1.0)
     before = np.clip(late.expected, 1e-9, 1 - 1e-9)
     after = np.clip(before * factor, 1e-9, 1 - 1e-9)
     hit, miss = np.log(after / before), np.log1p(-after) - np.log1p(-before)

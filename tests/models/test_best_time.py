@@ -136,6 +136,18 @@ def test_where_no_hour_was_tried_enough_none_is_worse_than_another():
     assert (model.factors(np.stack([week(MORNING), week(3)]), ["new", "loyal"]) == 1).all()
 
 
+def test_hours_tried_only_later_do_not_hide_what_the_others_tell():
+    """Half of the later messages go out at hours nothing was sent at before."""
+    known, new = (messages(count, for_all, seed) for count, seed in ((9_000, 1), (1_500, 2)))
+    late = np.arange(9_000) >= 7_500
+    hours = np.concatenate([known.hours[~late], known.hours[late], new.hours % 3])
+    parts = [
+        np.concatenate([getattr(known, n), getattr(new, n)])
+        for n in ("responses", "expected", "segments", "seen")
+    ]
+    assert BestTime.learn(Sent(hours, *parts)).makes_a_difference
+
+
 def test_no_factor_is_beyond_what_is_believed():
     def chance(kind, hour, segment):
         return 0.95 if hour == 12 else 0.01
