@@ -1,6 +1,7 @@
 """Bulk answers are the service's: contact by contact, from the tables or from the log, killed or not."""
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from features.build import build
 from features.events.lake import Lake
 from features.events.log import EventLog
 from features.live import LiveContacts
+from features.store import Store
 from models.candidates import COUNTS, KNOWN, Candidates
 from models.channel import Channel
 from models.messages import ChannelLog
@@ -117,10 +119,11 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Settings:
-    """Return a home to write events into."""
-    settings = Settings(home=tmp_path / "home", **PATIENT)
-    fill(settings)
+def fresh(filled: Settings, tmp_path: Path) -> Settings:
+    """Return a copy of the home, to write events into."""
+    settings = filled.model_copy(update={"home": tmp_path / "home"})
+    shutil.copytree(filled.home, settings.home)
+    Store(settings).apply()
     return settings
 
 
@@ -406,15 +409,15 @@ def test_decisions_of_a_campaign_are_written_down_with_who_was_held_out(
     settings = fresh.model_copy(update={"message_holdout_share": 0.4})
     ids = [*PEOPLE, "stranger"]
     with closing(EventLog(settings.event_log_url)) as log:
-        bulk(settings, tmp_path / "none.parquet", ids, asked(value=10.0))
-        assert log.decisions() == [], "of no campaign, nothing to report"
+        before = log.decisions()
         without = bulk(settings, tmp_path / "without.parquet", ids, asked(value=10.0))
-        rows = bulk(settings, tmp_path / "out.parquet", ids, asked(campaign_id="spring", value=10.0))
-        kept = {row["contact_id"]: row for row in log.decisions()}
+        assert log.decisions() == before, "of no campaign, nothing to report"
+        rows = bulk(settings, tmp_path / "out.parquet", ids, asked(campaign_id="autumn", value=10.0))
+        kept = {row["contact_id"]: row for row in log.decisions() if row["campaign_id"] == "autumn"}
     assert kept.keys() == rows.keys()
     for contact, row in rows.items():
         written = kept[contact]
-        assert (written["kind"], written["campaign_id"]) == ("best_channel", "spring")
+        assert (written["kind"], written["campaign_id"]) == ("best_channel", "autumn")
         assert written["held_out"] == row["held_out"]
         assert written["intended_channel"] == without[contact]["channel"], "what it would have been"
         assert written["shown"] == [[row["channel"], row["propensity"], row["source"]]]
