@@ -47,7 +47,9 @@ class BestTimeConfig:
     prior_responses: float = 30.0
     """Expected responses, in an hour and those near it, that "no difference" weighs as much as."""
     least_tried: int = 30
-    """Messages at an hour of day, on days of its kind, below which the hour counts as untried."""
+    """Messages at an hour of day, on days of its kind, below which the hour counts as untried.
+
+    Where every hour does, none is worse than another."""
     later_share: float = 0.3
     """The latest messages, which decide how far habits are believed, and whether hours are at all."""
 
@@ -92,7 +94,7 @@ class BestTime:
         config = config or BestTimeConfig()
         cut = int(len(sent) * (1 - config.later_share))
         early, late = sent.take(slice(0, cut)), sent.take(slice(cut, None))
-        if not len(early) or not len(late):
+        if min(len(early), len(late)) < config.least_tried:
             return cls.unknown()
         options = [cls(config, Layers.of(early, count, config, seed)) for count in PROFILES]
         gains = [_gain(model, late) for model in options]
@@ -183,7 +185,10 @@ class Layers:
         factors = np.stack([drawn(column, everyone) for column in belonging.T])
         counts = np.bincount(sent.hours, minlength=HOURS).reshape(7, 24)
         of_kind = np.concatenate([np.tile(counts[:5].sum(axis=0), 5), np.tile(counts[5:].sum(axis=0), 2)])
-        return cls(everyone, segments, of_kind >= config.least_tried, profiles, shares, factors)
+        tried = of_kind >= config.least_tried
+        if not tried.any():  # then none is known to be better than another
+            tried = np.ones(HOURS, dtype=np.bool_)
+        return cls(everyone, segments, tried, profiles, shares, factors)
 
     def belonging(self, seen: npt.NDArray[Any]) -> Floats:
         """Return P(profile | hours seen), shape (contacts, profiles)."""
@@ -229,8 +234,12 @@ def _profiles(seen: npt.NDArray[Any], count: int, near: Floats, seed: int) -> tu
 
 
 def _gain(model: BestTime, late: Sent) -> Floats:
-    """Return each later message's gain in log-likelihood over the probability without the hour."""
+    """Return each later message's gain in log-likelihood over the probability without the hour.
+
+    None at an untried hour: its factor is to keep away from it, and foretells nothing.
+    """
     factor = model.factors(late.seen, late.segments)[np.arange(len(late)), late.hours]
+    factor = np.where(model.learned.tried[late.hours], factor, 1.0)
     before = np.clip(late.expected, 1e-9, 1 - 1e-9)
     after = np.clip(before * factor, 1e-9, 1 - 1e-9)
     hit, miss = np.log(after / before), np.log1p(-after) - np.log1p(-before)

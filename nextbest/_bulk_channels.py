@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from nextbest.columns import CONTACT_ID
 from nextbest.progress import Progress
 from nextbest.settings import Settings
 from serving.channel_bulk import SCHEMA, ChannelBulk
@@ -55,16 +56,18 @@ def _blocks(
     asked: BestChannelRequest,
     progress: Progress,
 ) -> tuple[int, dict[str, int]]:
-    done, files = 0, []
-    for number, (block, from_tables) in enumerate(bulk.blocks(contact_ids)):
-        file = parts / f"{number:06}.parquet"
-        if not file.exists():
-            decided = bulk.decide(block, from_tables, asked)
-            aside = file.with_suffix(".tmp")
-            pq.write_table(decided, aside)
-            if asked.campaign_id is not None:
-                bulk.record(decided, asked)
-            aside.replace(file)
+    files = sorted(parts.glob("*.parquet"))
+    # by contact and not by block: what happened meanwhile may have put contacts into other blocks
+    decided_before = {who for file in files for who in _ids(file)}
+    done = len(decided_before)
+    for block, from_tables in bulk.blocks([who for who in contact_ids if who not in decided_before]):
+        file = parts / f"{len(files):06}.parquet"
+        decided = bulk.decide(block, from_tables, asked)
+        aside = file.with_suffix(".tmp")
+        pq.write_table(decided, aside)
+        if asked.campaign_id is not None:
+            bulk.record(decided, asked)
+        aside.replace(file)
         files.append(file)
         done += len(block)
         progress(STAGE, done, len(contact_ids))
@@ -72,7 +75,7 @@ def _blocks(
     aside = out.with_name(f".{out.name}.tmp")
     with pq.ParquetWriter(aside, SCHEMA) as writer:
         for file in files:
-            table = pq.read_table(file)
+            table = pq.read_table(file).select(SCHEMA.names)
             writer.write_table(table)
             rows += len(table)
             for counted in table["source"].value_counts().to_pylist():
@@ -80,6 +83,11 @@ def _blocks(
     aside.replace(out)
     shutil.rmtree(parts, ignore_errors=True)
     return rows, sources
+
+
+def _ids(file: Path) -> list[str]:
+    ids: list[str] = pq.read_table(file, columns=[CONTACT_ID])[CONTACT_ID].to_pylist()
+    return ids
 
 
 def _begun(parts: Path, now: datetime) -> datetime | None:

@@ -5,7 +5,7 @@ the others as the service decides them, one by one. A test holds both to the sam
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -37,7 +37,15 @@ from serving.decisions import new_id
 from serving.engine import book_of
 from serving.parts import Parts
 from serving.people import People
-from serving.reach import DONE_TO_THEM, ChannelLadder, choose, default_first, unknown_consent, usable
+from serving.reach import (
+    DONE_TO_THEM,
+    ChannelLadder,
+    choose,
+    default_first,
+    sources,
+    unknown_consent,
+    usable,
+)
 from serving.schemas import BestChannelRequest, ChannelDecision
 from serving.shelf import Shelf
 
@@ -51,6 +59,9 @@ SCHEMA = pa.schema(
     {"contact_id": _TEXT, "channel": _TEXT, "probability": _NUMBER, "expected_value": _NUMBER,
      "send_at": _TIME, "source": _TEXT, "propensity": _NUMBER, "held_out": pa.bool_()}
 )  # fmt: skip
+INTENDED = "intended_channel"
+DECIDED = SCHEMA.append(pa.field(INTENDED, _TEXT))
+"""SCHEMA, and the channel that the held out would have got."""
 Mask = npt.NDArray[np.bool_]
 
 
@@ -67,9 +78,10 @@ class ChannelBulk:
         self._champions.refresh()
         self._book = book_of(settings, self._log)
         self._book.refresh()
+        self._noted: list[Mapping[str, Any]] = []
         parts = Parts(
             settings, People(LiveContacts.open(settings, self._log)), Shelf(lambda _: None), self._champions,
-            Budget(), self._book, lambda _: None,
+            Budget(), self._book, self._noted.append,
         )  # fmt: skip
         self._ladder = ChannelLadder(parts)
         self._parts = parts
@@ -85,6 +97,7 @@ class ChannelBulk:
     def close(self) -> None:
         """Let the log go."""
         self._champions.close()
+        self._parts.budget.close()
         self._log.close()
 
     def blocks(self, contact_ids: Sequence[str]) -> list[tuple[list[str], bool]]:
@@ -102,22 +115,27 @@ class ChannelBulk:
         ]
 
     def decide(self, contact_ids: list[str], from_tables: bool, asked: BestChannelRequest) -> pa.Table:
-        """Return SCHEMA for a block of contacts."""
+        """Return DECIDED for a block of contacts."""
         if not from_tables:
             request = asked.model_copy(update={"contact_ids": contact_ids})
+            self._noted.clear()
             decisions = self._ladder.answer(request, self.now).contacts
-            return pa.Table.from_pylist([_row(one) for one in decisions], schema=SCHEMA)
+            rows = [
+                {**_row(one), INTENDED: noted[INTENDED]}
+                for one, noted in zip(decisions, self._noted, strict=True)
+            ]
+            return pa.Table.from_pylist(rows, schema=DECIDED)
         (block,) = everyone(self._settings, contact_ids, self.now.timestamp(), len(contact_ids))
         return self._from_tables(block, asked)
 
     def record(self, decided: pa.Table, asked: BestChannelRequest) -> None:
         """Write a block's decisions into the decision log, for the campaign's report."""
-        rows = decided.to_pylist()
+        rows, version = decided.to_pylist(), self.version
         self._log.record_decisions(
             {
                 "decision_id": new_id(), "timestamp": self.now, "kind": "best_channel",
                 "contact_id": row["contact_id"], "campaign_id": asked.campaign_id, "source": row["source"],
-                "model_version": self.version, "held_out": row["held_out"],
+                "model_version": version, "held_out": row["held_out"], INTENDED: row[INTENDED],
                 "shown": [[row["channel"], row["propensity"], row["source"]]],
             }
             for row in rows
@@ -135,7 +153,7 @@ class ChannelBulk:
         start = (asked.at or self.now).timestamp()
         terms = Terms(channels, settings, start, asked.window_hours, asked.value, flags.zones)
         candidates = candidates_of(block, channels, now)
-        ranked = self._ranked(candidates, _seen(block, terms), terms)
+        ranked, by_model = self._ranked(candidates, _seen(block, terms), terms)
         allowed = permitted(
             terms.each, flags.consent, flags.reachable, candidates.of("sent_7d"),
             candidates.of("days_since_sent"), _sent_any(block, now),
@@ -146,16 +164,19 @@ class ChannelBulk:
         if asked.campaign_id is not None:
             share, salt = settings.message_holdout_share, settings.message_holdout_salt
             out = held_out(block.contact_ids, share, salt, asked.campaign_id)
-        return _table(block.contact_ids, ranked, chosen, out, channels)
+        return _table(block.contact_ids, ranked, chosen, sources(ranked, chosen, by_model), out, channels)
 
-    def _ranked(self, candidates: Candidates, seen: npt.NDArray[np.float32], terms: Terms) -> RankedChannels:
+    def _ranked(
+        self, candidates: Candidates, seen: npt.NDArray[np.float32], terms: Terms
+    ) -> tuple[RankedChannels, bool]:
+        """Return the channels ranked, and whether it was by a model."""
         try:
-            return rank(usable(self._parts).model, candidates, seen, terms)
+            return rank(usable(self._parts).model, candidates, seen, terms), True
         except Skipped:
             pass
         except Exception:
             log.exception("the channel model failed")
-        return default_first(rank(OwnRates(), candidates, seen, terms), terms)
+        return default_first(rank(OwnRates(), candidates, seen, terms), terms), False
 
 
 def candidates_of(block: Everyone, channels: tuple[str, ...], now: float) -> Candidates:
@@ -199,12 +220,13 @@ def _table(
     contact_ids: list[str],
     ranked: RankedChannels,
     chosen: Chosen,
+    named: npt.NDArray[np.object_],
     out: Mask,
     channels: tuple[str, ...],
 ) -> pa.Table:
-    rows, sends = np.arange(len(out)), (chosen.place != NOTHING) & ~out
-    over = np.maximum(chosen.place, 0)
-    first = np.where(chosen.place == NOTHING, ranked.order[:, 0], chosen.place)
+    rows, some = np.arange(len(out)), chosen.place != NOTHING
+    over, sends = np.maximum(chosen.place, 0), some & ~out
+    over_name = np.array(channels, dtype=object)[over]
     micros = np.where(sends, np.nan_to_num(ranked.send_at[rows, over]) * 1e6, 0).astype(np.int64)
 
     def where_sent(values: Any) -> pa.Array:
@@ -213,15 +235,16 @@ def _table(
     return pa.table(
         {
             "contact_id": pa.array(contact_ids, _TEXT),
-            "channel": pa.array(np.array(channels, dtype=object)[over], _TEXT, mask=~sends),
+            "channel": pa.array(over_name, _TEXT, mask=~sends),
             "probability": where_sent(ranked.weighed.probability[rows, over]),
             "expected_value": where_sent(ranked.weighed.worth[rows, over]),
             "send_at": pa.array(micros, pa.int64(), mask=~sends).cast(_TIME),
-            "source": pa.array(ranked.estimate.source[rows, first].astype(str), _TEXT),
+            "source": pa.array(named, _TEXT),
             "propensity": pa.array(chosen.propensity),
             "held_out": pa.array(out),
+            INTENDED: pa.array(over_name, _TEXT, mask=~some),
         },
-        schema=SCHEMA,
+        schema=DECIDED,
     )
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from models._best_time import HOURS
 from models.base import Floats
 from models.candidates import DAY, Candidates, contact_rows
-from models.decision import Chosen, best, explored
+from models.decision import NOTHING, Chosen, best, explored
 from models.holdout import held_out
 from models.local_time import seen_hours
 from models.own_rates import OwnRates
@@ -82,11 +82,12 @@ class ChannelLadder:
         ]
         allowed = np.array([[not why for why in row] for row in blocked]) & np.isfinite(given.ranked.send_at)
         chosen = choose(given.ranked, allowed, asked.explore, self._parts.random())
+        named = sources(given.ranked, chosen, given.version is not None)
         without = self._held_out(asked)
         return BestChannel(
             contacts=[
-                self._decision(asked, row, person, record, given, chosen, bool(without[row]),
-                               self._channels(row, given, ends, blocked[row]), now)
+                self._decision(asked, row, person, record, given, chosen, str(named[row]),
+                               bool(without[row]), self._channels(row, given, ends, blocked[row]), now)
                 for row, (person, record) in enumerate(zip(people, records, strict=True))
             ]
         )  # fmt: skip
@@ -171,15 +172,14 @@ class ChannelLadder:
         record: Record | None,
         given: _Given,
         chosen: Chosen,
+        source: str,
         without: bool,
         channels: list[RankedChannel],
         now: datetime,
     ) -> ChannelDecision:
         place = int(chosen.place[row])
         intended = None if place < 0 else _name(given, place)
-        source, fallback = _source(given, row, person, record)
-        if intended is not None and given.version is not None:
-            source = str(given.ranked.estimate.source[row, place])
+        fallback = _fallback(given, row, source, person, record)
         taken = None if without else intended
         decision = ChannelDecision(
             contact_id=asked.contact_ids[row],
@@ -257,6 +257,18 @@ def choose(ranked: RankedChannels, allowed: Mask, explore: bool, random: np.rand
     return explored(ranked.weighed.worth, spread, allowed, FLOOR, random)
 
 
+def sources(ranked: RankedChannels, chosen: Chosen, by_model: bool) -> npt.NDArray[np.object_]:
+    """Return who ranked each contact's channels: of a model, what it names for the channel chosen, or first.
+
+    Without one, the contact's own rates where it has any.
+    """
+    each = ranked.estimate.source
+    if not by_model:
+        return np.where((each != "default").any(axis=1), OWN_RATES.kind, "default").astype(object)
+    place = np.where(chosen.place == NOTHING, ranked.order[:, 0], chosen.place)
+    return np.asarray(each[np.arange(len(each)), place])
+
+
 def usable(parts: Parts) -> Loaded:
     """Return the champion that may decide. Raises Skipped with the reason where there is none."""
     loaded = parts.champion("channel")
@@ -300,19 +312,16 @@ def _seen(people: Sequence[Person], terms: Terms) -> npt.NDArray[np.float32]:
     return seen_hours(np.array(times), np.array(owner), len(people), terms.zones)
 
 
-def _source(given: _Given, row: int, person: Person, record: Record | None) -> tuple[str, str | None]:
-    """Return who ranked this contact's channels, and why not the first choice."""
-    sources = given.ranked.estimate.source[row, given.ranked.order[row]]
-    named = next((str(s) for s in sources if s != "default"), "default")
-    source = str(sources[0]) if given.version is not None else named
+def _fallback(given: _Given, row: int, source: str, person: Person, record: Record | None) -> str | None:
+    """Return why it was not the first choice that ranked this contact's channels."""
     if record is None:
-        return source, CONSENTS_UNAVAILABLE
+        return CONSENTS_UNAVAILABLE
     if person.trouble is not None:
-        return source, person.trouble
+        return person.trouble
     nothing_sent = not given.candidates.of("sent_total")[row].any()
     if source == "default" and given.fallback is not None and nothing_sent:
-        return source, NO_HISTORY
-    return source, given.fallback
+        return NO_HISTORY
+    return given.fallback
 
 
 def _name(given: _Given, place: int) -> str:

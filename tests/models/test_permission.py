@@ -1,11 +1,20 @@
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.permission import blocked_by, in_quiet_hours, most_in_a_week, next_allowed, zone_of
+from models.permission import (
+    blocked_by,
+    in_quiet_hours,
+    most_in_a_week,
+    next_allowed,
+    permitted,
+    quiet_table,
+    zone_of,
+)
 from nextbest.settings import ChannelSettings
 
 EMAIL = ChannelSettings(quiet_from=21, quiet_to=8, weekly_cap=2)
@@ -89,3 +98,35 @@ def test_the_moment_is_allowed_and_within_a_day(moment, zone, quiet_from, quiet_
     local = at.astimezone(ZoneInfo(zone or "UTC"))
     assert not in_quiet_hours(local.hour, quiet_from, quiet_to)
     assert now <= at <= now + timedelta(hours=25)
+
+
+FLAGS = st.sampled_from([True, False, None])
+KNOWN = st.tuples(
+    FLAGS, FLAGS, st.floats(0, 30) | st.just(float("nan")), st.floats(-1, 30) | st.just(float("nan"))
+)
+
+
+@given(
+    st.lists(st.tuples(KNOWN, KNOWN), min_size=1, max_size=6),
+    st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    st.sampled_from(["deny", "allow"]),
+    st.sampled_from(["deny", "allow"]),
+)
+def test_many_at_once_are_permitted_what_each_alone_is(rows, caps, unknown_consent, unknown_reach):
+    channels = [ChannelSettings(weekly_cap=cap) for cap in caps]
+    unknown = {"unknown_consent": unknown_consent, "unknown_reach": unknown_reach}
+    table = np.array([[[np.nan if v is None else v for v in known] for known in row] for row in rows], float)
+    found = permitted(channels, *np.moveaxis(table, 2, 0), **unknown)
+    for row, contact in enumerate(rows):
+        for place, (consent, reachable, sent_7d, days) in enumerate(contact):
+            week = most_in_a_week(sent_7d, days)
+            known = {"consent": consent, "reachable": reachable, "sent_week": week}
+            assert found[row, place] == (blocked_by(channels[place], **known, **unknown) == [])
+
+
+@given(st.lists(st.tuples(st.integers(0, 23), st.integers(0, 23)), max_size=4))
+def test_the_table_of_quiet_hours_says_the_same(hours):
+    table = quiet_table([ChannelSettings(quiet_from=a, quiet_to=b) for a, b in hours])
+    assert table.shape == (len(hours), 24)
+    for row, (quiet_from, quiet_to) in zip(table, hours, strict=True):
+        assert row.tolist() == [in_quiet_hours(hour, quiet_from, quiet_to) for hour in range(24)]
