@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from math import floor, inf, isnan, nan
+from math import floor, isnan, nan
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -13,8 +13,6 @@ from models.base import Floats
 from nextbest.settings import ChannelSettings
 
 WEEK = 7.0
-DAY = 86_400.0
-SENT = "message_sent"
 Unknown = Literal["deny", "allow"]
 
 
@@ -58,16 +56,15 @@ def most_in_a_week(sent_7d: float, days_since_sent: float = nan) -> float:
     return 1.0 + floor(max(sent_7d - last, 0.0) / 0.5 + 1e-9)
 
 
-def sent_in_a_week(names: Sequence[str], times: Floats, now: float, remembered: int) -> float:
-    """Return the messages of the last seven days over any channel, infinite where steps do not reach so far.
+def sent_in_a_week(recent: Floats | float, weights: Floats | float, sent_7d: Floats | float) -> Floats:
+    """Return an upper bound of the messages of the last seven days over any channel; floats or arrays.
 
-    names, times: a contact's last steps, newest first, of which so many are remembered.
+    recent: messages of the week among the steps that are remembered; weights: what all messages among those
+    steps weigh, half-life seven days; sent_7d: what all messages weigh. What is missing there was forgotten,
+    or went out at the very moment of another: as much as it weighs, at ½ a message, may be of this week.
     """
-    if len(times) >= remembered and times[-1] > now - WEEK * DAY:
-        return inf
-    return float(
-        sum(name == SENT and seconds > now - WEEK * DAY for name, seconds in zip(names, times, strict=True))
-    )
+    missing = np.maximum(np.nan_to_num(sent_7d) - weights, 0.0)
+    return np.asarray(recent + np.floor(missing / 0.5 + 1e-6))
 
 
 def permitted(
@@ -83,7 +80,7 @@ def permitted(
     """Return where `blocked_by` gives no reason, for many contacts at once; arrays (contacts, channels).
 
     consent, reachable: 1, 0, or NaN where never recorded; sent_any: (contacts,), messages over any channel in
-    the last seven days, infinite where they were not counted. Quiet hours are not asked.
+    the last seven days (`sent_in_a_week`), infinite where nobody counted. Quiet hours are not asked.
     """
     agreed = np.where(np.isnan(consent), unknown_consent == "allow", consent == 1)
     there = np.where(np.isnan(reachable), unknown_reach == "allow", reachable == 1)

@@ -27,8 +27,8 @@ from models.decision import NOTHING, Chosen
 from models.holdout import held_out
 from models.local_time import seen_hours
 from models.own_rates import OwnRates
-from models.permission import SENT, WEEK, permitted
-from nextbest.columns import CONTACT_FEATURES, CONTACT_ID, STEPS
+from models.permission import WEEK, permitted, sent_in_a_week
+from nextbest.columns import CONTACT_FEATURES, CONTACT_ID
 from nextbest.settings import Settings
 from serving._channel_rank import RankedChannels, Terms, rank
 from serving.budget import Budget, Skipped
@@ -39,6 +39,7 @@ from serving.parts import Parts
 from serving.people import People
 from serving.reach import (
     DONE_TO_THEM,
+    SENT,
     ChannelLadder,
     choose,
     default_first,
@@ -208,12 +209,12 @@ def _seen(block: Everyone, terms: Terms) -> npt.NDArray[np.float32]:
 
 def _sent_any(block: Everyone, now: float) -> npt.NDArray[np.float64]:
     """Return models.permission.sent_in_a_week of each contact."""
-    count, since = len(block.contact_ids), now - WEEK * DAY
-    recent = block.step_times > since
-    sent = np.bincount(block.step_owner[recent & (block.step_names == SENT)], minlength=count)
-    steps = np.bincount(block.step_owner, minlength=count)
-    of_week = np.bincount(block.step_owner[recent], minlength=count)
-    return np.where((steps >= STEPS) & (of_week >= STEPS), np.inf, sent)
+    sent = block.step_names == SENT
+    owner, age = block.step_owner[sent], (now - block.step_times[sent]) / DAY
+    count = len(block.contact_ids)
+    recent = np.bincount(owner[age < WEEK], minlength=count).astype(np.float64)
+    weights = np.bincount(owner, 2 ** (-age / WEEK), minlength=count).astype(np.float64)
+    return sent_in_a_week(recent, weights, block.features["sent_7d"])
 
 
 def _table(

@@ -17,8 +17,7 @@ from models.decision import NOTHING, Chosen, best, explored
 from models.holdout import held_out
 from models.local_time import seen_hours
 from models.own_rates import OwnRates
-from models.permission import blocked_by, most_in_a_week, sent_in_a_week
-from nextbest.columns import STEPS
+from models.permission import WEEK, blocked_by, most_in_a_week, sent_in_a_week
 from serving._channel_rank import UNKNOWN_CHANNEL, RankedChannels, Terms, edges, rank
 from serving.book import Record
 from serving.budget import Deadline, Skipped
@@ -46,7 +45,8 @@ SIMULATED = "simulated_model"
 CONSENTS_UNAVAILABLE = "consents_unavailable"
 NO_HOUR = "quiet_hours"
 OWN_RATES = OwnRates()
-DONE_TO_THEM = ("message_sent", "message_delivered", "message_bounced")
+SENT = "message_sent"
+DONE_TO_THEM = (SENT, "message_delivered", "message_bounced")
 """Steps that do not tell that a contact was there."""
 
 Mask = npt.NDArray[np.bool_]
@@ -236,13 +236,20 @@ class ChannelLadder:
         state = person.view.channels.get(channel, {})
         view = person.view
         since = (view.now - state.get("last_sent", float("nan"))) / DAY
-        week = sent_in_a_week(view.step_names, view.step_times, view.now, STEPS)
+        ages = [
+            (view.now - t) / DAY for n, t in zip(view.step_names, view.step_times, strict=True) if n == SENT
+        ]
+        week = sent_in_a_week(
+            float(sum(age < WEEK for age in ages)),
+            sum(2 ** (-age / WEEK) for age in ages),
+            view.features.get("sent_7d", 0.0),
+        )
         settings = self._parts.settings
         return blocked_by(
             settings.channels.get(channel, UNKNOWN_CHANNEL),
             consent=record.consent.get(channel),
             reachable=record.reachable.get(channel),
-            sent_week=min(most_in_a_week(state.get("sent_7d", 0.0), since), week),
+            sent_week=min(most_in_a_week(state.get("sent_7d", 0.0), since), float(week)),
             unknown_consent=unknown_consent(settings.unknown_consent, self._parts.book.keeps_consents),
             unknown_reach=settings.unknown_reach,
         )

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from models._channel_linear import FURTHEST, Linear
+from models._channel_linear import Linear
+from models._scaling import FURTHEST
 
 
 def messages(count, slopes, intercepts=(-0.5, -0.5, -0.5), seed=0, shares=None):
@@ -53,7 +54,7 @@ def test_what_is_unknown_is_the_mean_and_what_is_constant_tells_nothing():
     row = np.array([[0.5, np.nan, 7.0, np.nan], [0.5, np.nan, 1e9, 3.0]])
     odds = model.odds(row, 0)
     assert odds[0] == pytest.approx(odds[1]), "even where it differs later"
-    tamed_mean = np.sign(model.mean[1]) * np.expm1(np.abs(model.mean[1]))
+    tamed_mean = np.sign(model.scaling.mean[1]) * np.expm1(np.abs(model.scaling.mean[1]))
     assert model.odds(np.array([[0.5, tamed_mean, 7.0, 0.0]]), 0)[0] == pytest.approx(odds[0])
     assert np.isfinite(model.odds(np.full((1, 4), np.nan), 1)).all()
 

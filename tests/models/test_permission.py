@@ -13,6 +13,7 @@ from models.permission import (
     next_allowed,
     permitted,
     quiet_table,
+    sent_in_a_week,
     zone_of,
 )
 from nextbest.settings import ChannelSettings
@@ -116,7 +117,7 @@ def test_many_at_once_are_permitted_what_each_alone_is(rows, caps, unknown_conse
     channels = [ChannelSettings(weekly_cap=cap) for cap in caps]
     unknown = {"unknown_consent": unknown_consent, "unknown_reach": unknown_reach}
     table = np.array([[[np.nan if v is None else v for v in known] for known in row] for row in rows], float)
-    found = permitted(channels, *np.moveaxis(table, 2, 0), **unknown)
+    found = permitted(channels, *np.moveaxis(table, 2, 0), np.full(len(rows), np.inf), **unknown)
     for row, contact in enumerate(rows):
         for place, (consent, reachable, sent_7d, days) in enumerate(contact):
             week = most_in_a_week(sent_7d, days)
@@ -130,3 +131,25 @@ def test_the_table_of_quiet_hours_says_the_same(hours):
     assert table.shape == (len(hours), 24)
     for row, (quiet_from, quiet_to) in zip(table, hours, strict=True):
         assert row.tolist() == [in_quiet_hours(hour, quiet_from, quiet_to) for hour in range(24)]
+
+
+def test_a_week_whose_messages_are_all_remembered_is_counted():
+    """The half-lives of a channel alone would say that the cap may be reached."""
+    ages = np.array([2.0, 6.0, 8.0])
+    weights = float((2 ** (-ages / 7)).sum())
+    assert sent_in_a_week(2.0, weights, weights) == 2
+    assert sent_in_a_week(2.0, weights, weights + 0.51) == 3, "one more is not remembered"
+    assert sent_in_a_week(0.0, 0.0, np.nan) == 0
+    channel, one = [ChannelSettings(weekly_cap=3)], np.ones((1, 1))
+    often = {"sent_7d": np.array([[2.9]]), "days_since_sent": np.array([[2.0]])}
+    assert not permitted(channel, one, one, **often, sent_any=np.array([np.inf]))[0, 0]
+    assert permitted(channel, one, one, **often, sent_any=np.array([2.0]))[0, 0]
+
+
+@given(st.lists(st.tuples(st.floats(0, 30), st.booleans()), max_size=12))
+def test_no_message_of_the_week_is_ever_missed(sent):
+    """Whichever of the messages are remembered as steps."""
+    ages, kept = np.array([age for age, _ in sent]), np.array([held for _, held in sent], dtype=bool)
+    weight = 2 ** (-ages / 7)
+    bound = sent_in_a_week(float((ages[kept] < 7).sum()), float(weight[kept].sum()), float(weight.sum()))
+    assert bound >= (ages < 7).sum()
