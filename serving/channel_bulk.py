@@ -5,7 +5,7 @@ the others as the service decides them, one by one. A test holds both to the sam
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -100,8 +100,12 @@ class ChannelBulk:
         self._parts.budget.close()
         self._log.close()
 
-    def blocks(self, contact_ids: Sequence[str]) -> list[tuple[list[str], bool]]:
-        """Return blocks of contacts, and whether each is decided from the tables; together everyone asked."""
+    def blocks(self, contact_ids: Sequence[str]) -> Iterator[tuple[list[str], bool]]:
+        """Yield blocks of contacts, and whether each is decided from the tables; together everyone asked.
+
+        Whoever does something while it goes on comes among the last, who are decided from the log as well.
+        """
+        begun = self._log.position()
         tables = set(built(self._settings))
         links = [link for link in self._log.links() if link.alias]
         several = {id_ for link in links for id_ in (link.anonymous_id, link.contact_id)}
@@ -109,10 +113,13 @@ class ChannelBulk:
         same = sorted(c for c in contact_ids if c in tables and c not in apart)
         known = set(same)
         rest = [contact for contact in contact_ids if contact not in known]
-        return [
-            *((same[i : i + BLOCK_SIZE], True) for i in range(0, len(same), BLOCK_SIZE)),
-            *((rest[i : i + LIVE_SIZE], False) for i in range(0, len(rest), LIVE_SIZE)),
-        ]
+        for start in range(0, len(same), BLOCK_SIZE):
+            block, news = same[start : start + BLOCK_SIZE], self._log.newer(begun)
+            rest += [contact for contact in block if contact in news]
+            if unchanged := [contact for contact in block if contact not in news]:
+                yield unchanged, True
+        for start in range(0, len(rest), LIVE_SIZE):
+            yield rest[start : start + LIVE_SIZE], False
 
     def decide(self, contact_ids: list[str], from_tables: bool, asked: BestChannelRequest) -> pa.Table:
         """Return DECIDED for a block of contacts."""
