@@ -71,6 +71,7 @@ class ChannelBulk:
     def __init__(self, settings: Settings, now: datetime) -> None:
         self._settings, self.now = settings, now
         self._log = EventLog(settings.event_log_url)
+        self.begun = self._log.position()
         lake = Lake(settings.lake)
         if self._log.has_news(lake):
             self._log.compact(lake)  # consents and links are read from the lake
@@ -100,12 +101,15 @@ class ChannelBulk:
         self._parts.budget.close()
         self._log.close()
 
+    def newer(self, position: int) -> set[str]:
+        """Return the contacts of whom the log has something after a position."""
+        return self._log.newer(position)
+
     def blocks(self, contact_ids: Sequence[str]) -> Iterator[tuple[list[str], bool]]:
         """Yield blocks of contacts, and whether each is decided from the tables; together everyone asked.
 
         Whoever does something while it goes on comes among the last, who are decided from the log as well.
         """
-        begun = self._log.position()
         tables = set(built(self._settings))
         links = [link for link in self._log.links() if link.alias]
         several = {id_ for link in links for id_ in (link.anonymous_id, link.contact_id)}
@@ -114,7 +118,7 @@ class ChannelBulk:
         known = set(same)
         rest = [contact for contact in contact_ids if contact not in known]
         for start in range(0, len(same), BLOCK_SIZE):
-            block, news = same[start : start + BLOCK_SIZE], self._log.newer(begun)
+            block, news = same[start : start + BLOCK_SIZE], self.newer(self.begun)
             rest += [contact for contact in block if contact in news]
             if unchanged := [contact for contact in block if contact not in news]:
                 yield unchanged, True

@@ -434,6 +434,29 @@ def test_who_unsubscribes_while_a_run_goes_on_is_not_written_to(
     assert first in killed.decided[0], "who was decided for before is not asked again"
 
 
+def test_who_unsubscribes_before_a_killed_run_goes_on_is_not_written_to(
+    fresh: Settings, champion: Any, tmp_path: Path, killed: Any
+) -> None:
+    champion()
+    out, request = tmp_path / "out.parquet", asked(channels=["email"], value=50.0)
+    before = bulk(fresh, out, PEOPLE, request)
+    out.unlink()
+    killed.decided = []
+    die(fresh, out, request, killed, 3)
+    assert before["c08"]["channel"] == "email"
+    files = (tmp_path / ".out.parquet.parts").glob("*.parquet")
+    done = [who for file in files for who in pq.read_table(file)["contact_id"].to_pylist()]
+    assert "c08" in done
+    with closing(EventLog(fresh.event_log_url)) as log:
+        log.append([event(5_000, "unsubscribed", "c08", 0)])
+    rows = bulk(fresh, out, PEOPLE, request)
+    assert rows["c08"]["channel"] is None
+    again = [contact for block in killed.decided for contact in block]
+    assert set(again) & set(done) == {"c08"}
+    changed = {contact for contact in PEOPLE if rows[contact] != before[contact]}
+    assert changed == {"c08"}
+
+
 # --- the decision log
 
 
