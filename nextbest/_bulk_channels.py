@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nextbest.columns import CONTACT_ID
@@ -31,18 +33,23 @@ def write_channels(
     """Decide for contacts into one Parquet file; returns its rows, and how many each source gave.
 
     Blocks lie in a folder beside the file until all are done. The same call again, within an hour and with
-    the same model, leaves out what is done. Decisions of a campaign go into the decision log.
+    the same model, leaves out what is done, but for those who did something since it began: they may have
+    unsubscribed. Decisions of a campaign go into the decision log.
     """
     parts = out.with_name(f".{out.name}.parts")
     begun = _begun(parts, settings.present())
     bulk = ChannelBulk(settings, begun or settings.present())
     try:
         task = _task(contact_ids, asked, bulk.version)
-        if begun is None or _told(parts).get("task") != task:
+        told = _told(parts)
+        if begun is not None and told.get("task") == task:
+            _forget(parts, bulk.newer(told.get("position", 0)))
+        else:
             bulk.now = settings.present()
             shutil.rmtree(parts, ignore_errors=True)
             parts.mkdir(parents=True)
-            _write(parts / "run.json", json.dumps({"task": task, "now": bulk.now.isoformat()}))
+            run = {"task": task, "now": bulk.now.isoformat(), "position": bulk.begun}
+            _write(parts / "run.json", json.dumps(run))
         return _blocks(bulk, parts, out, contact_ids, asked, progress)
     finally:
         bulk.close()
@@ -83,6 +90,18 @@ def _blocks(
     aside.replace(out)
     shutil.rmtree(parts, ignore_errors=True)
     return rows, sources
+
+
+def _forget(parts: Path, contacts: set[str]) -> None:
+    """Take contacts out of the blocks that are done: they are decided again."""
+    asked = pa.array(sorted(contacts), pa.string())
+    for file in parts.glob("*.parquet"):
+        table = pq.read_table(file)
+        kept = table.filter(pc.invert(pc.is_in(table[CONTACT_ID], asked)))
+        if len(kept) < len(table):
+            aside = file.with_suffix(".tmp")
+            pq.write_table(kept, aside)
+            aside.replace(file)
 
 
 def _ids(file: Path) -> list[str]:

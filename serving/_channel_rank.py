@@ -29,8 +29,10 @@ class Terms:
 
     channels: tuple[str, ...]
     settings: Settings
+    now: float
+    """The moment that contacts are known at, epoch seconds."""
     start: float
-    """The earliest moment to send at, epoch seconds."""
+    """The earliest moment to send at."""
     window_hours: int
     value: float | None
     """Money of a response; None: what the model has learned, else 1."""
@@ -78,7 +80,7 @@ def rank(model: Any, candidates: Candidates, seen: Seen, terms: Terms) -> Ranked
     left = terms.settings.unsubscribe_cost
     loss = beyond.risk * (value if left is None else left)
     cost = np.array([channel.cost for channel in terms.each])
-    prefer = _prefer(candidates, moments, terms.start)
+    prefer = _prefer(candidates, moments, terms.now)
     weighed = weigh(estimate.probability, value, cost, loss, factors, quiet, prefer)
     send_at = np.where(weighed.slot == NOTHING, np.nan, moments[np.maximum(weighed.slot, 0)])
     order = np.argsort(np.where(np.isnan(weighed.worth), np.inf, -weighed.worth), axis=1, kind="stable")

@@ -5,7 +5,7 @@ the others as the service decides them, one by one. A test holds both to the sam
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -72,6 +72,7 @@ class ChannelBulk:
     def __init__(self, settings: Settings, now: datetime) -> None:
         self._settings, self.now = settings, now
         self._log = EventLog(settings.event_log_url)
+        self.begun = self._log.position()
         lake = Lake(settings.lake)
         if self._log.has_news(lake):
             self._log.compact(lake)  # consents and links are read from the lake
@@ -101,8 +102,15 @@ class ChannelBulk:
         self._parts.budget.close()
         self._log.close()
 
-    def blocks(self, contact_ids: Sequence[str]) -> list[tuple[list[str], bool]]:
-        """Return blocks of contacts, and whether each is decided from the tables; together everyone asked."""
+    def newer(self, position: int) -> set[str]:
+        """Return the contacts of whom the log has something after a position."""
+        return self._log.newer(position)
+
+    def blocks(self, contact_ids: Sequence[str]) -> Iterator[tuple[list[str], bool]]:
+        """Yield blocks of contacts, and whether each is decided from the tables; together everyone asked.
+
+        Whoever does something while it goes on comes among the last, who are decided from the log as well.
+        """
         tables = set(built(self._settings))
         links = [link for link in self._log.links() if link.alias]
         several = {id_ for link in links for id_ in (link.anonymous_id, link.contact_id)}
@@ -110,10 +118,13 @@ class ChannelBulk:
         same = sorted(c for c in contact_ids if c in tables and c not in apart)
         known = set(same)
         rest = [contact for contact in contact_ids if contact not in known]
-        return [
-            *((same[i : i + BLOCK_SIZE], True) for i in range(0, len(same), BLOCK_SIZE)),
-            *((rest[i : i + LIVE_SIZE], False) for i in range(0, len(rest), LIVE_SIZE)),
-        ]
+        for start in range(0, len(same), BLOCK_SIZE):
+            block, news = same[start : start + BLOCK_SIZE], self.newer(self.begun)
+            rest += [contact for contact in block if contact in news]
+            if unchanged := [contact for contact in block if contact not in news]:
+                yield unchanged, True
+        for start in range(0, len(rest), LIVE_SIZE):
+            yield rest[start : start + LIVE_SIZE], False
 
     def decide(self, contact_ids: list[str], from_tables: bool, asked: BestChannelRequest) -> pa.Table:
         """Return DECIDED for a block of contacts."""
@@ -152,7 +163,7 @@ class ChannelBulk:
         channels = tuple(asked.channels or settings.channels)
         flags = self._book.flags(block.contact_ids, channels)
         start = (asked.at or self.now).timestamp()
-        terms = Terms(channels, settings, start, asked.window_hours, asked.value, flags.zones)
+        terms = Terms(channels, settings, now, start, asked.window_hours, asked.value, flags.zones)
         candidates = candidates_of(block, channels, now)
         ranked, by_model = self._ranked(candidates, _seen(block, terms), terms)
         allowed = permitted(

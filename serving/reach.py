@@ -120,6 +120,7 @@ class ChannelLadder:
         return Terms(
             channels=tuple(asked.channels or settings.channels),
             settings=settings,
+            now=now.timestamp(),
             start=(asked.at or now).timestamp(),
             window_hours=asked.window_hours,
             value=asked.value,

@@ -259,6 +259,17 @@ def test_most_are_decided_from_the_tables_and_merged_contacts_and_strangers_are_
     assert tables == sorted(set(PEOPLE) - {"c10", "c11"})
 
 
+def test_where_chance_chooses_its_propensities_are_the_services(
+    filled: Settings, model: Channel, champion: Any, tmp_path: Path
+) -> None:
+    champions, request = champion(model), asked(value=10.0, explore=True)
+    decisions = service(filled, champions, PEOPLE, request)
+    rows = bulk(filled, tmp_path / "out.parquet", PEOPLE, request)
+    alike = [c for c in PEOPLE if rows[c]["channel"] == decisions[c].best]
+    assert any(0 < rows[contact]["propensity"] < 1 for contact in alike)
+    same({c: rows[c] for c in alike}, {c: decisions[c] for c in alike})
+
+
 @pytest.mark.parametrize("serves", [True, False])
 def test_a_model_learned_from_simulated_messages_decides_in_bulk_only_where_it_may(
     filled: Settings, model: Channel, champion: Any, tmp_path: Path, serves: bool
@@ -326,13 +337,15 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def killed(monkeypatch: pytest.MonkeyPatch, small_blocks: None) -> SimpleNamespace:
     """Let a run die after so many blocks, and count the blocks that are decided."""
-    state, decide = SimpleNamespace(after=None, decided=[]), ChannelBulk.decide
+    state, decide = SimpleNamespace(after=None, decided=[], meanwhile=lambda: None), ChannelBulk.decide
 
     def counted(self: ChannelBulk, contact_ids: list[str], *more: Any) -> Any:
         if state.after is not None and len(state.decided) >= state.after:
             raise Killed
         state.decided.append(contact_ids)
-        return decide(self, contact_ids, *more)
+        found = decide(self, contact_ids, *more)
+        state.meanwhile()
+        return found
 
     monkeypatch.setattr(ChannelBulk, "decide", counted)
     return state
@@ -397,6 +410,51 @@ def test_news_between_a_killed_run_and_the_next_loses_nobody(
     rows = bulk(fresh, out, PEOPLE, request)
     assert set(rows) == set(PEOPLE)
     assert pq.read_table(out).num_rows == len(PEOPLE)
+
+
+def test_who_unsubscribes_while_a_run_goes_on_is_not_written_to(
+    fresh: Settings, champion: Any, tmp_path: Path, killed: Any
+) -> None:
+    champion()
+    request = asked(channels=["email"], value=50.0)
+    before = bulk(fresh, tmp_path / "before.parquet", PEOPLE, request)
+    first, last = killed.decided[0][0], "c09"
+    assert before[last]["channel"] == "email"
+    assert last not in killed.decided[0]
+    killed.decided = []
+
+    def meanwhile() -> None:
+        with closing(EventLog(fresh.event_log_url)) as log:
+            log.append([event(6_000, "unsubscribed", last, 0), event(6_001, "page_viewed", first, 0)])
+
+    killed.meanwhile = meanwhile
+    rows = bulk(fresh, tmp_path / "after.parquet", PEOPLE, request)
+    assert rows[last]["channel"] is None
+    assert last in killed.decided[-1] + killed.decided[-2]
+    assert first in killed.decided[0], "who was decided for before is not asked again"
+
+
+def test_who_unsubscribes_before_a_killed_run_goes_on_is_not_written_to(
+    fresh: Settings, champion: Any, tmp_path: Path, killed: Any
+) -> None:
+    champion()
+    out, request = tmp_path / "out.parquet", asked(channels=["email"], value=50.0)
+    before = bulk(fresh, out, PEOPLE, request)
+    out.unlink()
+    killed.decided = []
+    die(fresh, out, request, killed, 3)
+    assert before["c08"]["channel"] == "email"
+    files = (tmp_path / ".out.parquet.parts").glob("*.parquet")
+    done = [who for file in files for who in pq.read_table(file)["contact_id"].to_pylist()]
+    assert "c08" in done
+    with closing(EventLog(fresh.event_log_url)) as log:
+        log.append([event(5_000, "unsubscribed", "c08", 0)])
+    rows = bulk(fresh, out, PEOPLE, request)
+    assert rows["c08"]["channel"] is None
+    again = [contact for block in killed.decided for contact in block]
+    assert set(again) & set(done) == {"c08"}
+    changed = {contact for contact in PEOPLE if rows[contact] != before[contact]}
+    assert changed == {"c08"}
 
 
 # --- the decision log

@@ -325,6 +325,9 @@ def test_in_a_long_window_it_waits_until_the_next_order_is_near(shop: Any) -> No
     assert decision.send_at == NOW + timedelta(days=5)
     assert decision.channels[0].probability == pytest.approx(0.2), "which hour it is does not change that"
     assert shop.reach("c1", **asked, window_hours=24)[0].send_at == NOW, "a short window waits for nothing"
+    later = NOW + timedelta(days=3)
+    (decision,) = shop.reach("c1", **asked, window_hours=168, at=later)
+    assert decision.send_at == NOW + timedelta(days=5), "from whichever day on it may be sent"
     orders_every(shop, gap=30.0, since=28.0)
     assert shop.reach("c1", **asked, window_hours=168)[0].send_at == NOW
     orders_every(shop, gap=30.0, since=90.0)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from models.local_time import week_hours
 from nextbest.columns import STEPS
+from serving import reach
 from training._message_context import DONE_TO_THEM, earned_after, left_after, seen_before, zones_of
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC).timestamp()
@@ -55,6 +56,10 @@ def test_what_is_done_to_contacts_does_not_tell_that_they_were_there_but_takes_i
     many = [("a", "message_sent", 5 + n / 100) for n in range(STEPS)]
     steps = events(("a", "message_opened", 4), *many)
     assert hours_of(seen_before(sent(("a", 10)), steps, np.full(1, None))) == [{}], "as the service remembers"
+
+
+def test_the_service_leaves_out_the_same():
+    assert set(DONE_TO_THEM) == set(reach.DONE_TO_THEM)
 
 
 def test_the_last_steps_are_looked_at_and_no_more():
