@@ -139,6 +139,7 @@ def _decided(world: World, model: Any, candidates: Candidates, contact: Ints, at
     terms = Terms(
         channels=world.channels,
         settings=_configured(world.settings),
+        now=at,
         start=at,
         window_hours=WINDOW,
         value=10.0 if isinstance(model, _Chance) else None,
