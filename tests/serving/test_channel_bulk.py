@@ -321,6 +321,17 @@ def test_a_consent_withdrawn_a_moment_ago_is_heeded(
     assert rows["c09"]["channel"] == "email"
 
 
+def test_a_model_read_again_decides_the_same(
+    filled: Settings, model: Channel, champion: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "model").mkdir()
+    model.save(tmp_path / "model")
+    champion(model)
+    before = bulk(filled, tmp_path / "before.parquet", PEOPLE, asked())
+    champion(Channel.load(tmp_path / "model"))
+    assert bulk(filled, tmp_path / "after.parquet", PEOPLE, asked()) == before
+
+
 # --- runs that were killed
 
 
