@@ -52,6 +52,9 @@ class Log(Protocol):
     ) -> tuple[int, list[Link]]:
         """Return the log's position and the links that say who the ids are."""
 
+    def erasures(self) -> int:
+        """Return how often somebody was erased."""
+
 
 class LiveContacts:
     """Reads only; safe to share between threads."""
@@ -74,6 +77,8 @@ class LiveContacts:
         self._paths = paths
         self._history = whole
         self._counted: OrderedDict[Hashable, ContactState] = OrderedDict()
+        self._strangers: OrderedDict[Hashable, ContactState] = OrderedDict()
+        self._erasures = 0
         self._lock = Lock()
 
     @classmethod
@@ -110,13 +115,23 @@ class LiveContacts:
 
         Of a device that several people have claimed, what belongs to the first of them is left out.
         """
-        graph = Graph(self._log.links_around([], anonymous_ids)[1])
+        graph, paths = Graph(self._log.links_around([], anonymous_ids)[1]), self._paths()
+        owners = {visitor: graph.owner(visitor) for visitor in anonymous_ids}
+        bases = {visitor: self._stranger(("visitor", visitor, owners[visitor])) for visitor in anonymous_ids}
+        parts = {visitor: Part(base, frozenset(), {visitor: None}) for visitor, base in bases.items()}
+        held = {visitor: _held(part, paths) for visitor, part in parts.items()}
         events: dict[str, list[Row]] = defaultdict(list)
-        for event in self._log.tail([], 0, anonymous_ids):
-            owner = graph.owner(event[ANONYMOUS_ID])
-            if owner is None or owner[1] is None or micros(event[TIMESTAMP]) > owner[1]:
-                events[event[ANONYMOUS_ID]].append(event)
-        return [self._fold(ContactState.empty(None), events[visitor]).at(now) for visitor in anonymous_ids]
+        for event in self._log.tail(
+            [], min((state.as_of for state in held.values()), default=0), anonymous_ids
+        ):
+            visitor, owner = event[ANONYMOUS_ID], owners[event[ANONYMOUS_ID]]
+            theirs_alone = owner is None or owner[1] is None or micros(event[TIMESTAMP]) > owner[1]
+            if theirs_alone and event["position"] > held[visitor].as_of:
+                events[visitor].append(event)
+        return [
+            self._folded(parts[visitor], held[visitor], events[visitor], paths).at(now)
+            for visitor in anonymous_ids
+        ]
 
     def contact_of(self, anonymous_id: str) -> str | None:
         """Return the contact an anonymous id belongs to; None where nobody or several have claimed it.
@@ -132,11 +147,29 @@ class LiveContacts:
         The row is read first, so that nothing in the log is older than what it has counted.
         """
         row, paths = self._stored.get([contact_id])[0], self._paths()
-        # nothing is kept of one without a row: erasing it would not change the store's stamp
-        part = Part(row if row.known else ContactState.empty(contact_id), frozenset([contact_id]), {})
+        base = row if row.known else self._stranger(("contact", contact_id))
+        part = Part(base, frozenset([contact_id]), {})
         held = _held(part, paths)
         events = self._log.tail_of_unlinked(contact_id, min(held.as_of, held.lists_as_of))
         return None if events is None else self._folded(part, held, events, paths)
+
+    def _stranger(self, key: tuple[Any, ...]) -> ContactState:
+        """Return the empty state of somebody without a stored row: the same one until somebody is erased.
+
+        What is folded into it is kept with it, so that of whoever does a lot only the news is read.
+        """
+        erasures = self._log.erasures()
+        with self._lock:
+            if erasures != self._erasures:
+                self._strangers.clear()
+                self._erasures = erasures
+            state = self._strangers.setdefault(
+                key, ContactState.empty(key[1] if key[0] == "contact" else None)
+            )
+            self._strangers.move_to_end(key)
+            while len(self._strangers) > KEPT:
+                self._strangers.popitem(last=False)
+        return state
 
     def _read(self, contact_ids: Sequence[str], stored: bool) -> tuple[Graph, dict[str, ContactState]]:
         """Return who is who and the stored rows of all their ids; the links are never older than the rows."""

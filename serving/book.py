@@ -62,9 +62,11 @@ class ContactBook:
         live_words: Callable[[Sequence[str]], Iterable[Mapping[str, Any]]],
         stamp: Callable[[], object] = lambda: None,
         members: Callable[[Sequence[str]], Sequence[Sequence[str]]] | None = None,
+        log_keeps: Callable[[], bool] = lambda: False,
     ) -> None:
         self._contacts, self._words, self._stamp = contacts, words, stamp
         self._live_contacts, self._live_words, self._members = live_contacts, live_words, members or _alone
+        self._log_keeps = log_keeps
         self._frame = pd.DataFrame()
         self._said: Said = {}
         self.keeps_consents = False
@@ -82,13 +84,15 @@ class ContactBook:
             frame = self._contacts()[columns].drop_duplicates(CONTACT_ID, keep="last").set_index(CONTACT_ID)
             said = _said(self._words().to_dict("records"))
             self._frame, self._said, self._seen, self.error = frame, said, stamp, None
-            self.keeps_consents = bool(said) or bool(frame[_flags("consent")].notna().to_numpy().any())
+            told = bool(said) or bool(frame[_flags("consent")].notna().to_numpy().any())
+            self.keeps_consents = told or self._log_keeps()
         except Exception as error:
             log.exception("contacts could not be read; those before stay")
             self.error = str(error) or type(error).__name__
 
     def of(self, contact_ids: Sequence[str]) -> list[Record]:
         """Return one record a contact. Raises what the log raises: nobody is written to on old consents."""
+        self.keeps_consents = self.keeps_consents or self._log_keeps()
         people = self._members(contact_ids)
         ids = list(dict.fromkeys(member for person in people for member in person))
         found = dict(zip(ids, self._of(ids), strict=True))

@@ -49,20 +49,25 @@ class Budget:
         self._records: dict[str, _Record] = {}
         self._lock = threading.Lock()
 
-    def run(self, step: str, work: Callable[[], Result], milliseconds: float) -> Result:
-        """Return what the work returns. Raises Skipped(over_budget), or what the work raised."""
+    def run(self, step: str, work: Callable[[], Result], milliseconds: float, rests: bool = True) -> Result:
+        """Return what the work returns. Raises Skipped(over_budget), or what the work raised.
+
+        rests: whether overruns make the step rest for everybody; not so where they are one caller's own.
+        """
         record = self._records.setdefault(step, _Record())
         started = time.monotonic()
         if milliseconds <= 0 or record.rest_until > started:
             raise Skipped(OVER_BUDGET, f"{step}: no time left")
         if record.kept < PROVEN:
-            return self._aside(step, record, work, milliseconds)
+            return self._aside(step, record, work, milliseconds, rests)
         result = work()
         if (time.monotonic() - started) * 1000 > milliseconds:
             record.kept = 0
         return result
 
-    def _aside(self, step: str, record: _Record, work: Callable[[], Result], milliseconds: float) -> Result:
+    def _aside(
+        self, step: str, record: _Record, work: Callable[[], Result], milliseconds: float, rests: bool
+    ) -> Result:
         future: Future[Result] = self._pool.submit(work)
         try:
             result = future.result(milliseconds / 1000)
@@ -70,15 +75,15 @@ class Budget:
             if future.done():  # the work itself raised it
                 raise
             future.cancel()
-            self._overran(record)
+            self._overran(record, rests)
             raise Skipped(OVER_BUDGET, f"{step} took longer than {milliseconds:.0f} ms") from None
         record.kept, record.overruns = record.kept + 1, 0
         return result
 
-    def _overran(self, record: _Record) -> None:
+    def _overran(self, record: _Record, rests: bool) -> None:
         with self._lock:
             record.kept = 0
-            record.overruns += 1
+            record.overruns += rests
             if record.overruns >= self._patience:
                 record.overruns = self._patience - 1  # after the rest one more overrun sends it back
                 record.rest_until = time.monotonic() + self._rest
@@ -94,6 +99,6 @@ class Deadline:
     def __init__(self, budget: Budget, milliseconds: float) -> None:
         self._budget, self._end = budget, time.perf_counter() + milliseconds / 1000
 
-    def run(self, step: str, work: Callable[[], Result]) -> Result:
+    def run(self, step: str, work: Callable[[], Result], rests: bool = True) -> Result:
         """Run the work in what time is left. Raises Skipped(over_budget), or what the work raised."""
-        return self._budget.run(step, work, (self._end - time.perf_counter()) * 1000)
+        return self._budget.run(step, work, (self._end - time.perf_counter()) * 1000, rests)

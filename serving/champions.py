@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,9 +178,12 @@ class Champions:
             os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
             for chatty in ("mlflow", "alembic"):
                 logging.getLogger(chatty).setLevel(logging.WARNING)
-            from mlflow import MlflowClient
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # SQLAlchemy deprecates what MLflow's tables are made with
+                from mlflow import MlflowClient
 
-            self._client = MlflowClient(self._settings.mlflow_uri, self._settings.mlflow_uri)
+                self._client = MlflowClient(self._settings.mlflow_uri, self._settings.mlflow_uri)
+                self._client.search_registered_models(max_results=1)  # makes the mappers, once a process
         return self._client
 
 

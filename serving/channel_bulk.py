@@ -162,7 +162,7 @@ class ChannelBulk:
         settings, now = self._settings, self.now.timestamp()
         channels = tuple(asked.channels or settings.channels)
         flags = self._book.flags(block.contact_ids, channels)
-        start = (asked.at or self.now).timestamp()
+        start = max(asked.at or self.now, self.now).timestamp()
         terms = Terms(channels, settings, now, start, asked.window_hours, asked.value, flags.zones)
         candidates = candidates_of(block, channels, now)
         ranked, by_model = self._ranked(candidates, _seen(block, terms), terms)

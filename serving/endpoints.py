@@ -1,10 +1,12 @@
 """What is asked of the service, call by call: who may, how big a body, and who says the answer."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request as Http
 
 from serving.access import Right
@@ -23,6 +25,8 @@ from serving.schemas import (
     Recommendations,
     RecommendationsRequest,
 )
+
+log = logging.getLogger("nextbest.web")
 
 PAGE_BYTES = 64 * 1024
 CAMPAIGN_BYTES = 512 * 1024
@@ -46,10 +50,19 @@ def recommendations(engine: Engine, asked: RecommendationsRequest, http: Http, r
     if asked.contact_id is not None:
         engine.access.identify(asked.contact_id, token, right)
     elif asked.anonymous_id is not None and engine.access.may_recognise(token, right):
-        contact_id = engine.contact_of(asked.anonymous_id)
+        contact_id = _recognised(engine, asked.anonymous_id)
         if contact_id is not None and engine.access.is_theirs(contact_id, token, right):
             asked = asked.model_copy(update={"contact_id": contact_id})
     return engine.answers.recommendations(asked, engine.now())
+
+
+def _recognised(engine: Engine, anonymous_id: str) -> str | None:
+    """Return whose an anonymous id is; None, too, where the log cannot be read: then nobody is recognised."""
+    try:
+        return engine.contact_of(anonymous_id)
+    except Exception as error:
+        log.warning("nobody can be recognised: %s", error)
+        return None
 
 
 def bought_together(engine: Engine, asked: BoughtTogetherRequest, http: Http, right: Right) -> BaseModel:
@@ -82,7 +95,14 @@ def contact_card(engine: Engine, asked: None, http: Http, right: Right) -> BaseM
 def erase(engine: Engine, asked: None, http: Http, right: Right) -> BaseModel:
     """Erase a contact everywhere."""
     del asked, right
-    return Erased(contact_id=_contact_id(http), erased=engine.erase(_contact_id(http)))
+    contact_id = _contact_id(http)
+    try:
+        return Erased(contact_id=contact_id, erased=engine.erase(contact_id))
+    except SQLAlchemyError as error:
+        log.exception("a contact could not be erased")
+        why = str(error).splitlines()[0]
+        said = f"the contact could not be erased everywhere ({why}); ask again"
+        raise Refused(503, "not_erased", said, {"retry-after": "5"}) from None
 
 
 def _contact_id(http: Http) -> str:
@@ -120,7 +140,7 @@ ENDPOINTS = (
     ),
     Endpoint(
         Call("DELETE", "/v1/contacts/{contact_id:path}", "Erase a contact.", Erased, right=Right.SECRET,
-             also=(400,)),
+             also=(400, 503)),
         erase, aside=True,
     ),
 )  # fmt: skip

@@ -253,7 +253,9 @@ def book_of(settings: Settings, events: EventLog) -> ContactBook:
             for person in events.people(contact_ids)
         ]
 
-    return ContactBook(lake.contacts, words, events.contacts, live_words, stamp, members)
+    return ContactBook(
+        lake.contacts, words, events.contacts, live_words, stamp, members, events.keeps_consents
+    )
 
 
 def _stamp(paths: Iterable[Path]) -> object:

@@ -65,7 +65,7 @@ def sharing(access: Access, headers: Mapping[str, str]) -> dict[str, str] | None
             "without keys the service answers to localhost and 127.0.0.1 only; set keys",
         )
     origin = headers.get("origin")
-    if origin is None or urlsplit(origin).netloc.lower() == host:
+    if origin is None or _netloc(origin) == host:
         return None
     if origin.lower() in access.origins:
         # no cookie is ever read; beacons are sent with credentials, and browsers then ask for this
@@ -82,7 +82,17 @@ def sharing(access: Access, headers: Mapping[str, str]) -> dict[str, str] | None
 @lru_cache(maxsize=256)
 def _here(host: str) -> bool:
     """Tell whether a host header names this machine to itself."""
-    return is_loopback(urlsplit(f"//{host}").hostname or "")
+    try:
+        return is_loopback(urlsplit(f"//{host}").hostname or "")
+    except ValueError:  # an address that is none
+        return False
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 async def _preflight(shared: Mapping[str, str], send: Send) -> None:

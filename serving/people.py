@@ -76,7 +76,10 @@ class People:
         if live is None:
             return _nobody(contact_ids, moment, UNAVAILABLE)
         try:
-            return [Person(view) for view in deadline.run("features", lambda: live.get(contact_ids, moment))]
+            return [
+                Person(view)
+                for view in deadline.run("features", lambda: live.get(contact_ids, moment), rests=False)
+            ]
         except Skipped as skipped:
             return _nobody(contact_ids, moment, skipped.reason)
         except NextbestError as error:
@@ -89,7 +92,7 @@ class People:
         live = self._live
         assert live is not None  # noqa: S101 - the caller has it
         try:
-            views = deadline.run("log", lambda: live.get(contact_ids, moment, stored=False))
+            views = deadline.run("log", lambda: live.get(contact_ids, moment, stored=False), rests=False)
             return [Person(view, UNAVAILABLE) for view in views]
         except Exception as error:
             log.warning("the event log does not answer either: %s", error)
@@ -100,7 +103,9 @@ class People:
         if live is None:
             return _nobody([None], moment, UNAVAILABLE)[0]
         try:
-            return Person(deadline.run("log", lambda: live.visitors([anonymous_id], moment))[0])
+            return Person(deadline.run("log", lambda: live.visitors([anonymous_id], moment), rests=False)[0])
+        except Skipped as skipped:
+            return _nobody([None], moment, skipped.reason)[0]
         except Exception as error:
             log.warning("a visitor cannot be read: %s", error)
             return _nobody([None], moment, UNAVAILABLE)[0]

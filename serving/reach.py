@@ -121,7 +121,7 @@ class ChannelLadder:
             channels=tuple(asked.channels or settings.channels),
             settings=settings,
             now=now.timestamp(),
-            start=(asked.at or now).timestamp(),
+            start=max(asked.at or now, now).timestamp(),
             window_hours=asked.window_hours,
             value=asked.value,
             zones=np.array([record.timezone if record else None for record in records], dtype=object),

@@ -48,6 +48,14 @@ def _unique(values: list[str]) -> list[str]:
 
 
 Unique = AfterValidator(_unique)
+
+
+def _foreseeable(moment: datetime) -> datetime:
+    if moment.year > 2200:
+        raise ValueError("lies after the year 2200")
+    return moment
+
+
 """Repeats are dropped, the first of each is kept."""
 
 
@@ -117,8 +125,8 @@ class BestChannelRequest(Request):
     value: float | None = Field(None, ge=0, le=1e12)
     """What one response is worth, in the currency of the channel costs; absent: what past ones brought, by
     contact and channel, where orders were put down to messages, else 1."""
-    at: AwareDatetime | None = None
-    """The moment to send at the earliest; absent: now."""
+    at: Annotated[AwareDatetime, AfterValidator(_foreseeable)] | None = None
+    """The moment to send at the earliest; absent, or past: now."""
     window_hours: int = Field(24, ge=1, le=168)
     """Hours from then within which the message is to go out."""
     explore: bool = False

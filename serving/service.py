@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,6 +21,8 @@ from serving.web import create_app
 def end_with_parent(seconds: float = 0.1) -> None:
     """Die when the supervisor does, even by kill -9: a worker left behind would keep port and settings."""
     parent = os.getppid()
+    if parent == 1 and not _is_service(1):  # the supervisor was gone before this was reached
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -27,6 +30,14 @@ def end_with_parent(seconds: float = 0.1) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def _is_service(pid: int) -> bool:
+    """Tell whether a process is a supervisor of ours: in a container it may be the first one."""
+    try:
+        return b"bentoml" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return True  # cannot be told: stay
 
 
 def open_engine() -> Engine:

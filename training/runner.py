@@ -178,7 +178,9 @@ def _verdict(
     if baselines:
         gate = baselines[0]
         passed = gate.improvement_low is not None and gate.improvement_low > margin
-        said.append(f"{'beats' if passed else 'does not beat'} {gate.name} on {job.metric} ({_gap(gate)})")
+        surely = gate.improvement_low is not None and gate.improvement_low > 0
+        word = "beats" if surely else "is near enough to" if passed else "does not beat"
+        said.append(f"{word} {gate.name} on {job.metric} ({_gap(gate)})")
         if not passed:
             return False, said[0]
     if champion is not None:

@@ -19,10 +19,12 @@ _PLACE = {"qmark": "?", "pyformat": "%s", "format": "%s"}
 _ROWS = 200
 """Rows a statement of insert_rows."""
 
+PATIENT_MS, IMPATIENT_MS = 30_000, 5_000
+"""How long SQLite waits for other writers, and how long where somebody wants to know how things stand."""
 _PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",
-    "busy_timeout=30000",
+    f"busy_timeout={PATIENT_MS}",
     "secure_delete=ON",
     "temp_store=MEMORY",
 )
@@ -55,6 +57,20 @@ def writing(engine: Engine) -> Iterator[Connection]:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _APPENDING})
         yield connection
+
+
+@contextmanager
+def impatient(connection: Connection) -> Iterator[None]:
+    """Let a connection of SQLite wait for other writers for a few seconds only."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    raw: Any = connection.connection.driver_connection
+    raw.execute(f"PRAGMA busy_timeout={IMPATIENT_MS}")
+    try:
+        yield
+    finally:
+        raw.execute(f"PRAGMA busy_timeout={PATIENT_MS}")
 
 
 class Quick:

@@ -29,7 +29,7 @@ from sqlalchemy import (
 
 from features.events._identity import Graph, Link, Person, around, theirs
 from features.events._log_contacts import merge_contacts
-from features.events._log_engine import Quick, checkpoint, engine_of, insert_rows, writing
+from features.events._log_engine import Quick, checkpoint, engine_of, impatient, insert_rows, writing
 from features.events._log_links import add_links, all_links, touching
 from features.events._log_rows import Row, decision, decision_back, micros, moment, order_key, pieces, rows_of
 from features.events._log_tables import (
@@ -48,6 +48,7 @@ from features.events.lake import Lake
 from features.events.segment import Arrival
 from nextbest.columns import (
     ANONYMOUS_ID,
+    CHANNELS,
     CONTACT_COLUMNS,
     CONTACT_ID,
     EVENT,
@@ -72,6 +73,8 @@ _TAIL = union_all(select(EVENTS).where(_OWN, _LATER), select(EVENTS).where(_ANON
 _TAIL_OF_ONE = select(EVENTS).where(_E.contact_id == bindparam("contact"), _LATER).order_by(_E.position)
 _TAIL_COLUMNS = tuple(column.name for column in _E)
 _POSITION_NOW = select(COUNTERS.c.value).where(COUNTERS.c.name == POSITION)
+CONSENTS, ERASED = "consents", "erased"
+_ERASURES = select(COUNTERS.c.value).where(COUNTERS.c.name == bindparam("name"))
 _LINK_OF_ONE: Select[Any] = (
     select(literal_column("1"))
     .select_from(LINKS)
@@ -87,6 +90,8 @@ class EventLog:
         self._engine = engine_of(url)
         self._tail_of_one = Quick(self._engine, _TAIL_OF_ONE)
         self._tail_and_link = Quick(self._engine, _TAIL_OF_ONE, _LINK_OF_ONE)
+        self._erased = Quick(self._engine, _ERASURES)
+        self._keeps_consents = False
         with self._writing() as connection:
             upgrade(connection)
 
@@ -115,6 +120,8 @@ class EventLog:
             if contacts:
                 merge_contacts(connection, contacts)
                 _positions(connection, 1)  # so that a compaction sees that there is something new
+            if not self._keeps_consents and _speak_of_consent(fresh, contacts):
+                _note(connection, CONSENTS)
             if links:
                 add_links(connection, links, lambda count: _positions(connection, count))
         return len(fresh)
@@ -192,13 +199,30 @@ class EventLog:
         return self.position() not in (0, self.fed(lake))
 
     def check(self) -> None:
-        """Raise what the database raises where the log can be neither read nor written; changes nothing."""
+        """Raise what the database raises where the log can be neither read nor written; changes nothing.
+
+        Whoever writes is waited for, but not as long as events are.
+        """
         with (
             self._engine.connect().execution_options(writing=True) as connection,
+            impatient(connection),
             connection.begin() as tried,
         ):
             connection.execute(insert(FACTS), {"name": f"probe {uuid.uuid4().hex}", "value": ""})
             tried.rollback()
+
+    def erasures(self) -> int:
+        """Return how often somebody was erased from the log."""
+        rows = self._erased(name=ERASED)[0]
+        return int(rows[0][0]) if rows else 0
+
+    def keeps_consents(self) -> bool:
+        """Tell whether anybody's consent, or an unsubscription, ever came in."""
+        if not self._keeps_consents:
+            with self._engine.connect() as connection:
+                known = connection.scalar(select(FACTS.c.value).where(FACTS.c.name == CONSENTS))
+            self._keeps_consents = known is not None
+        return self._keeps_consents
 
     def log_id(self) -> str:
         """Return what tells this log from another that may take its place."""
@@ -346,6 +370,9 @@ class EventLog:
                     later = table.c.timestamp > kept if kept is not None else visits
                     gone = connection.execute(delete(table).where(visits, later))
                     erased += gone.rowcount if table is EVENTS else 0
+            counted = update(COUNTERS).where(COUNTERS.c.name == ERASED).values(value=COUNTERS.c.value + 1)
+            if not connection.execute(counted).rowcount:
+                connection.execute(insert(COUNTERS), {"name": ERASED, "value": 1})
         checkpoint(self._engine)
         return erased
 
@@ -358,6 +385,17 @@ def _positions(connection: Connection, count: int) -> range:
     last = int(connection.scalar(_POSITION_NOW) or 0) + count
     connection.execute(update(COUNTERS).where(COUNTERS.c.name == POSITION).values(value=last))
     return range(last - count + 1, last + 1)
+
+
+def _note(connection: Connection, fact: str) -> None:
+    """Remember a fact, once."""
+    if connection.scalar(select(FACTS.c.value).where(FACTS.c.name == fact)) is None:
+        connection.execute(insert(FACTS), {"name": fact, "value": "yes"})
+
+
+def _speak_of_consent(events: Iterable[Row], contacts: Iterable[Row]) -> bool:
+    told = any(row.get(f"consent_{channel}") is not None for row in contacts for channel in CHANNELS)
+    return told or any(row[EVENT] in ("unsubscribed", "subscribed") for row in events)
 
 
 def _fresh(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

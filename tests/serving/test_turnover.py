@@ -1,6 +1,7 @@
 """Now and then a caller is asked to connect anew, and gets the same answer."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 from starlette.applications import Starlette
@@ -22,6 +23,7 @@ def test_every_so_often_an_answer_closes_its_connection() -> None:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop") as client:
             return [await client.get("/") for _ in range(7)]
 
-    answers = asyncio.run(asked())
+    with ThreadPoolExecutor(1) as apart:  # whatever loop another test left behind in this thread
+        answers = apart.submit(asyncio.run, asked()).result()
     assert [one.headers.get("connection") for one in answers] == [None, None, "close"] * 2 + [None]
     assert {(one.text, one.headers["x-own"]) for one in answers} == {("here", "kept")}
