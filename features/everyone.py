@@ -28,7 +28,7 @@ class Everyone:
 
     contact_ids: list[str]
     features: dict[str, Floats]
-    """CONTACT_FEATURES."""
+    """CONTACT_FEATURES; NaN of whom nothing is known."""
     channel_owner: Ints
     channel_names: npt.NDArray[np.object_]
     channels: dict[str, Floats]
@@ -38,16 +38,10 @@ class Everyone:
     step_times: Floats
 
 
-def built(settings: Settings) -> list[str]:
-    """Return the contacts of the last build, sorted. Raises NotReady before one."""
-    table = ds.dataset(require(settings, "contact_lists")).to_table(columns=[CONTACT_ID])
-    return sorted(table[CONTACT_ID].to_pylist())
-
-
 def everyone(settings: Settings, contact_ids: Sequence[str], now: float, size: int) -> Iterator[Everyone]:
     """Yield contacts of the last build, `size` at a time, as they are at `now` (epoch seconds).
 
-    contact_ids: sorted, each in the build.
+    contact_ids: sorted. Of one who is not in the build nothing is known.
     """
     rows, lists = (require(settings, name) for name in ("contact", "contact_lists"))
     with connected(settings.tables) as backend:
@@ -93,6 +87,8 @@ def _valued(ids: list[str], row: pa.Table, lists: pa.Table, now: float) -> Every
     step_owner, step_names = _flat(lists[STEP_COLUMNS[0]])
     step_times = _flat(lists[STEP_COLUMNS[2]])[1].astype(np.float64)
     features = derive({**counters, **times}, np.full(len(ids), now))
+    known = np.isfinite(times["last_seen"])
+    features = {name: np.where(known, values, np.nan) for name, values in features.items()}
     return Everyone(ids, features, owner, names, channels, step_owner, step_names, step_times)
 
 

@@ -17,7 +17,7 @@ import pyarrow.dataset as ds
 
 from features.events.lake import Lake
 from features.events.log import EventLog
-from features.everyone import Everyone, built, everyone
+from features.everyone import Everyone, everyone
 from features.live import LiveContacts
 from features.state import LISTS_AS_OF
 from features.tables import require
@@ -111,11 +111,10 @@ class ChannelBulk:
 
         Whoever does something while it goes on comes among the last, who are decided from the log as well.
         """
-        tables = set(built(self._settings))
         links = [link for link in self._log.links() if link.alias]
         several = {id_ for link in links for id_ in (link.anonymous_id, link.contact_id)}
         apart = self._log.newer(self._as_of()) | several
-        same = sorted(c for c in contact_ids if c in tables and c not in apart)
+        same = sorted(c for c in contact_ids if c not in apart)
         known = set(same)
         rest = [contact for contact in contact_ids if contact not in known]
         for start in range(0, len(same), BLOCK_SIZE):
