@@ -62,13 +62,18 @@ class BuildSummary:
 
 
 def build(
-    settings: Settings, now: datetime, engine: Engine = "duckdb", progress: Progress = silent
+    settings: Settings,
+    now: datetime,
+    engine: Engine = "duckdb",
+    progress: Progress = silent,
+    online: bool = True,
 ) -> BuildSummary:
     """Make all feature tables from the lake and the log, and put each contact's latest row online.
 
     Tables are written aside and put in place together. Rows go online contact by contact, each with the
     position it has counted up to, so readers see a contact before or after, never between. One build at a
-    time: another waits. Raises BadInput for an unknown engine.
+    time: another waits. Without `online` the tables alone are made, which is what training and bulk answers
+    read. Raises BadInput for an unknown engine.
     """
     if engine not in ENGINES:
         raise BadInput(f"no engine {engine!r}; known: {', '.join(ENGINES)}")
@@ -90,10 +95,11 @@ def build(
                 (staging / f"{name}.parquet").replace(table_path(settings, name))
         with stage("apply"):
             store.apply()
-        with stage("online"):
-            stored = materialize(settings, store, rests_on, progress)
-    contacts = stored.written + stored.unchanged
-    return BuildSummary(position, events, contacts, stored.written, rows, stage.seconds)
+        written = 0
+        if online:
+            with stage("online"):
+                written = materialize(settings, store, rests_on, progress).written
+    return BuildSummary(position, events, rows["contact_lists"], written, rows, stage.seconds)
 
 
 @contextmanager

@@ -198,6 +198,9 @@ def build(
     engine: Annotated[
         Literal["duckdb", "spark"], typer.Option(help="duckdb, or spark where one machine is outgrown.")
     ] = "duckdb",
+    online: Annotated[
+        bool, typer.Option(help="Put rows online too; training and `score channels` need the tables only.")
+    ] = True,
     home: Home = None,
     now: Now = None,
     as_json: Json = False,
@@ -207,7 +210,7 @@ def build(
 
     with door() as report:
         settings = read_settings(home, now)
-        summary = build_features(settings, settings.present(), engine=engine, progress=report)
+        summary = build_features(settings, settings.present(), engine, report, online)
     show(summary, as_json, "features built")
 
 
