@@ -312,3 +312,31 @@ def test_positions_order_what_several_writers_store(log: EventLog) -> None:
     other.close()
     assert seen == sorted(seen)
     assert log.position() == 30
+
+
+@pytest.mark.parametrize("said", ["a consent", "an unsubscription"])
+def test_that_consents_came_in_is_remembered_for_every_process(log: EventLog, said: str) -> None:
+    with closing(EventLog(log.url)) as other:
+        assert not other.keeps_consents()
+        if said == "a consent":
+            log.write_contacts([{"contact_id": "c", "consent_sms": False}])
+        else:
+            log.append([line(1, event="unsubscribed", order_id=None, item_id=None)])
+        assert other.keeps_consents()
+
+
+def test_erasures_are_counted(log: EventLog) -> None:
+    assert log.erasures() == 0
+    log.erase(["nobody"])
+    log.erase(["nobody"])
+    assert log.erasures() == 2
+
+
+def test_whoever_has_something_new_is_named(log: EventLog) -> None:
+    log.append([line(1, "old")])
+    since = log.position()
+    log.append([line(2, "new"), line(3, None, anonymous_id="v"), line(4, None, anonymous_id="w")])
+    log.write_identities([{"anonymous_id": "v", "contact_id": "known", "timestamp": NOW}])
+    assert log.newer(since) >= {"new", "known"}
+    assert "old" not in log.newer(since)
+    assert log.newer(log.position()) == set()

@@ -433,6 +433,31 @@ def test_a_second_claim_takes_away_what_a_row_had_counted(fresh: Any, event: Any
     assert LiveContacts.open(settings).visitors(["v"], now.timestamp())[0].features == {}
 
 
+def test_of_a_busy_stranger_only_the_news_is_read_until_somebody_is_erased(
+    fresh: Any, event: Any, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, log = fresh
+    log.append([event("product_viewed", 1, contact_id="newcomer", item_id="soap")] * 1)
+    log.append([event("product_viewed", days, anonymous_id="w", item_id="soap") for days in (3, 2)])
+    live, asked = LiveContacts.open(settings, log), list[int]()
+    one, many = log.tail_of_unlinked, log.tail
+    monkeypatch.setattr(log, "tail_of_unlinked", lambda c, since: asked.append(since) or one(c, since))
+    monkeypatch.setattr(log, "tail", lambda c, since, a=(): asked.append(since) or many(c, since, a))
+
+    def views() -> tuple[float, float]:
+        moment = now.timestamp()
+        newcomer, visitor = live.get(["newcomer"], moment)[0], live.visitors(["w"], moment)[0]
+        return newcomer.features.get("views_total", 0.0), visitor.features.get("views_total", 0.0)
+
+    assert views() == views() == (1, 2)
+    assert min(asked[2:]) > 0, "from where it was counted up to"
+    log.append([event("product_viewed", 0.5, contact_id="newcomer", item_id="soap")])
+    log.append([event("product_viewed", 0.5, anonymous_id="w", item_id="soap")])
+    assert views() == (2, 3)
+    forget(settings, ["newcomer"], log)
+    assert views() == (0, 3)
+
+
 def test_two_are_erased_at_once(fresh: Any) -> None:
     settings, log = fresh
     with ThreadPoolExecutor(2) as pool:

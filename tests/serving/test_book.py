@@ -40,3 +40,18 @@ def test_an_unsubscription_under_an_earlier_id_counts() -> None:
     word = {"contact_id": "a", "channel": "email", "event": "unsubscribed", "timestamp": NOW}
     held = book({"contact_id": "b", "consent_email": True}, said=[word])
     assert held.of(["b"])[0].consent["email"] is False
+
+
+def test_that_consents_are_kept_is_known_before_any_contact_with_one_is_looked_up() -> None:
+    told: list[bool] = []
+    frame = pd.DataFrame(columns=list(CONTACT_COLUMNS))
+    words = pd.DataFrame(columns=["contact_id", "channel", "timestamp", "event"])
+    held = ContactBook(
+        lambda: frame, lambda: words, lambda ids: pd.DataFrame(), lambda ids: [], log_keeps=lambda: bool(told)
+    )
+    held.refresh()
+    held.of(["anyone"])
+    assert not held.keeps_consents
+    told.append(True)  # another worker has taken in somebody's consent
+    held.of(["anyone"])
+    assert held.keeps_consents

@@ -132,3 +132,16 @@ def test_what_is_not_written_yet_can_be_asked_for() -> None:
     sink.flush()
     assert sink.unwritten("a") == sink.unwritten("b") == []
     sink.close()
+
+
+def test_a_step_that_one_caller_makes_slow_does_not_rest_for_the_others() -> None:
+    hold = threading.Event()
+    budget = Budget(threads=8, patience=2, rest_seconds=60)
+    try:
+        for _ in range(5):
+            with pytest.raises(Skipped):
+                budget.run("features", hold.wait, 5, rests=False)
+        assert budget.run("features", lambda: "somebody else's", 1000, rests=False) == "somebody else's"
+    finally:
+        hold.set()
+        budget.close()

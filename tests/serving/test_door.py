@@ -190,6 +190,8 @@ def test_preflights(
         ("127.0.0.1:3000", "http://127.0.0.1:3000", 200),
         ("[::1]:3000", "http://[::1]:3000", 200),
         ("localhost:3000", "http://localhost:4000", 403),
+        ("localhost:3000", "http://[", 403),
+        ("[", None, 403),
         ("localhost:3000", STRANGER, 403),
         ("strange.example:3000", "http://strange.example:3000", 403),  # a name made to point to this machine
         ("strange.example:3000", None, 403),

@@ -371,3 +371,11 @@ def test_a_forbidden_channel_is_never_the_answer(
     permitted = {c for c in agreed if reach.get(c) is not False}
     assert decision.best in permitted | {None}
     assert (decision.best is None) == (not permitted)
+
+
+def test_a_moment_past_is_now_and_one_beyond_all_calendars_is_refused(shop: Any) -> None:
+    shop.contacts = consents(**EVERYTHING)
+    (decision,) = shop.reach("c1", channels=["ads"], at=datetime(1900, 1, 1, tzinfo=UTC), value=10.0)
+    assert decision.send_at == shop.now
+    with pytest.raises(ValueError, match="after the year 2200"):
+        shop.reach("c1", at=datetime(9999, 12, 31, 23, tzinfo=UTC))
