@@ -14,6 +14,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEXTBEST_NOTEBOOK_HOUSEHOLDS", "120")
+    monkeypatch.setenv("NEXTBEST_NOTEBOOK_CONTACTS", "3000")
     monkeypatch.setenv("NEXTBEST_NOTEBOOK_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
     notebook = nbformat.read(path, as_version=4)
