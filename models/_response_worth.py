@@ -58,6 +58,8 @@ class ResponseWorth:
         self, kept: Kept, everyone: float, channels: Mapping[str, float], contacts: "Slopes | None"
     ) -> None:
         self.kept, self.everyone, self.channels, self.contacts = kept, everyone, dict(channels), contacts
+        self.uplift: dict[str, float] = {}
+        """Channel -> share of its worth that would not have come anyway, where that is known."""
 
     @classmethod
     def learn(cls, answered: Answered, names: tuple[str, ...], later_share: float = 0.3) -> Self:
@@ -77,7 +79,8 @@ class ResponseWorth:
 
     def of(self, contacts: Floats, channels: tuple[str, ...]) -> Floats:
         """Return the expected money of a response, shape (contacts, channels)."""
-        return self._of(contacts, channels, self.kept)
+        share = np.array([self.uplift.get(name, 1.0) for name in channels])
+        return np.asarray(self._of(contacts, channels, self.kept) * share)
 
     @classmethod
     def _fitted(cls, answered: Answered, names: tuple[str, ...]) -> Self:
@@ -105,6 +108,7 @@ class ResponseWorth:
             "everyone": self.everyone,
             "channels": self.channels,
             "contacts": None if self.contacts is None else self.contacts.to_json(),
+            "uplift": self.uplift,
         }
         (folder / "response_worth.json").write_text(json.dumps(parts))
 
@@ -117,8 +121,10 @@ class ResponseWorth:
     def load(cls, folder: Path) -> Self:
         """Read what save wrote."""
         parts = json.loads((folder / "response_worth.json").read_text())
-        slopes = parts.pop("contacts")
-        return cls(**parts, contacts=None if slopes is None else Slopes.from_json(slopes))
+        slopes, uplift = parts.pop("contacts"), parts.pop("uplift")
+        found = cls(**parts, contacts=None if slopes is None else Slopes.from_json(slopes))
+        found.uplift = uplift
+        return found
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,9 @@ class Channel:
             worth = self.worth.of(matrix(contacts, CONTACT_FEATURES), candidates.channels)
         recent = np.nan_to_num(floats(contacts, "sent_7d"))
         factors = self.times.factors(seen, _segment_of(contacts, self.rfm))
-        return Beyond(worth, self.unsubscribing.risk(candidates.channels, recent), factors)
+        by_uplift = self.worth is not None and bool(self.worth.uplift)
+        risk = self.unsubscribing.risk(candidates.channels, recent)
+        return Beyond(worth, risk, by_uplift, factors)
 
     def importance(self) -> pd.DataFrame:
         """Return each feature's share of the trees' gain, largest first; empty without trees."""

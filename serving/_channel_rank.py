@@ -15,7 +15,7 @@ from models.local_time import slot_moments, slots
 from models.permission import quiet_table
 from nextbest.settings import ChannelSettings, Settings
 
-ValueFrom = Literal["asked", "learned", "default"]
+ValueFrom = Literal["asked", "uplift", "learned", "default"]
 LEAD_DAYS = 3.0
 """Days before a contact's next order is due in which a message is welcome."""
 TOO_EARLY = 0.5
@@ -91,7 +91,7 @@ def _value(terms: Terms, beyond: Beyond, shape: tuple[int, ...]) -> tuple[Floats
     if terms.value is not None:
         return np.full(shape, terms.value), "asked"
     if beyond.worth is not None:
-        return beyond.worth, "learned"
+        return beyond.worth, "uplift" if beyond.by_uplift else "learned"
     return np.ones(shape), "default"
 
 

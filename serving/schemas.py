@@ -276,8 +276,9 @@ class ChannelDecision(Sourced):
     held_out: bool
     """Whether the contact is in the campaign's hold-out group, which gets nothing: what it buys all the same
     is what the campaign is measured against."""
-    value_from: Literal["asked", "learned", "default"]
-    """Where the worth of a response comes from: the request, orders after past messages, or 1."""
+    value_from: Literal["asked", "uplift", "learned", "default"]
+    """Where the worth of a response comes from: the request; orders after past messages, less those that a
+    hold-out shows would have come anyway (uplift) or with them (learned); or 1."""
     decision_id: str
 
 

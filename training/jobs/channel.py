@@ -14,7 +14,7 @@ from features.snapshots import contact_frame
 from models._pyfunc import predict
 from models.best_arm import BestArm
 from models.candidates import BLOCK
-from models.channel import Channel
+from models.channel import Channel, Policy
 from models.interactions import Interactions
 from models.messages import ChannelLog
 from models.policy import policy_value, policy_weights
@@ -23,17 +23,21 @@ from nextbest.errors import BadInput, NotReady
 from training import plots
 from training._message_log import COUNTERS, RESPONSE_DAYS, Around, MessageLog, contact_counters, message_log
 from training._numbers import whole
+from training._off_policy_log import kish
 from training._snapshots import contacts_seen, frames
 from training.base import Context, Evaluation
 from training.metrics import expected_calibration_error, log_loss, roc_auc
+from training.off_policy import Log, Overlap, ThinOverlap, compare, doubly_robust, one_hot, snips
 from training.simulated_messages import TRAITS, simulate_messages, simulation_start
 from training.split import TemporalSplit
+from training.uplift import Uplift, channel_uplift, told
 
 Floats = npt.NDArray[np.float64]
 MOST_MESSAGES = 60_000
 MOST_CONTACTS = 5_000
 LEAST_MESSAGES = 1_000
 LOGS = ("events", "simulated")
+POLICIES: tuple[Policy, ...] = ("learned", "rates", "best_arm")
 DAY = 86_400.0
 
 
@@ -48,6 +52,8 @@ class ChannelData:
     """Of the hold-out's messages; where the log is silent, the channel's share of the training messages."""
     simulated: bool
     unanswerable: int
+    uplifts: Mapping[str, Uplift]
+    """Of channels that enough contacts were held out of."""
 
 
 class ChannelJob:
@@ -81,13 +87,19 @@ class ChannelJob:
         holdout = found.log.take((found.sent_at > cut) & (found.sent_at <= end))
         if not len(holdout) or not len(train):
             raise NotReady(f"no messages on both sides of {split.cut:%Y-%m-%d}: the channel model needs both")
-        return ChannelData(
-            split, train, holdout, _propensity(holdout, train), kind == "simulated", found.unanswerable
-        )
+        simulated = kind == "simulated"
+        uplifts = {} if simulated else channel_uplift(context.settings, split.cut, context.seed)
+        propensity = _propensity(holdout, train)
+        return ChannelData(split, train, holdout, propensity, simulated, found.unanswerable, uplifts)
 
     def fit(self, data: ChannelData, context: Context) -> Channel:
-        """Learn the rates and the trees, and which of them to trust."""
-        return Channel.learn(data.train, None, context.seed, context.progress)
+        """Learn the model; raises ThinOverlap where the hold-out could not tell whether it is better."""
+        model = Channel.learn(data.train, None, context.seed, context.progress)
+        chosen = one_hot(_chosen(model, data.holdout, None), len(data.holdout.states.channels))
+        Overlap.of(_log(data), chosen).require()
+        if model.worth is not None:
+            model.worth.uplift = _shares(data)
+        return model
 
     def baselines(self, data: ChannelData, context: Context) -> Mapping[str, Any]:
         """Return the published rule topped up with the best channel for all, and that; the better first."""
@@ -104,6 +116,7 @@ class ChannelJob:
         answered = data.holdout.responses
         metrics = {
             "response_rate": rate,
+            "effective_messages": kish(weights),
             "auc": roc_auc(answered, p),
             "log_loss": log_loss(answered, p),
             "ece": expected_calibration_error(answered, p),
@@ -129,11 +142,7 @@ class ChannelJob:
 
     def tables(self, model: Channel, data: ChannelData) -> Mapping[str, pd.DataFrame]:
         """Return messages and choices by channel, and what each policy would have earned."""
-        earned = [
-            {"policy": name, "response_rate": rate, "kept": str(name == model.policy)}
-            for name, rate in _policies(model, data).items()
-        ]
-        return {"by_channel": _by_channel(model, data), "policies": pd.DataFrame(earned)}
+        return {"by_channel": _by_channel(model, data), "policies": _policies(model, data)}
 
     def example(self, model: Channel, data: ChannelData) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return two contacts over the channels of the log, and their ranked channels."""
@@ -156,6 +165,8 @@ class ChannelJob:
             "propensities": "recorded" if recorded else "estimated by the channel's share of messages",
             "messages_without_known_outcome": data.unanswerable,
             "simulated": data.simulated,
+            "uplift": ", ".join(f"{name}: {said}" for name, said in told(data.uplifts).items())
+            or "none: too few were held out, so a response counts with the orders put down to it",
         }
 
 
@@ -225,6 +236,19 @@ def _around(
     return around
 
 
+def _shares(data: ChannelData) -> dict[str, float]:
+    """Return what share of the profit put down to messages is uplift, by channel, where the log can tell."""
+    shares = {}
+    for channel, uplift in data.uplifts.items():
+        rows = data.train.names() == channel
+        earned = None if data.train.earned is None else data.train.earned[rows]
+        if earned is None or not np.isfinite(earned).any():
+            continue
+        if (share := uplift.factor(float(np.nanmean(earned)))) is not None:
+            shares[channel] = share
+    return shares
+
+
 def _some(found: MessageLog) -> MessageLog:
     if not len(found.log):
         raise NotReady(f"no message is older than {RESPONSE_DAYS:.0f} days: no outcome is known yet")
@@ -262,14 +286,39 @@ def _policy(model: Any, log: ChannelLog, propensity: Floats) -> tuple[float, Flo
     return policy_value(weights, log.responses), weights, p[np.arange(len(log)), log.sent]
 
 
-def _policies(model: Channel, data: ChannelData) -> dict[str, float]:
-    """Return what each of the model's policies would have earned on the hold-out."""
-    found = {}
-    for policy in ("learned", "rates", "best_arm"):
-        chosen = model.estimate(data.holdout.states, policy).probability.argmax(axis=1)
-        weights = policy_weights(chosen == data.holdout.sent, data.propensity)
-        found[policy] = policy_value(weights, data.holdout.responses)
-    return found
+def _policies(model: Channel, data: ChannelData) -> pd.DataFrame:
+    """Return what each of the model's policies would have earned, and more than one channel for all.
+
+    By SNIPS and doubly robust on the hold-out, with 90 % intervals over contacts (training.off_policy); the
+    model's own estimates, which have not seen the hold-out, are the reward model.
+    """
+    log, count, rows = _log(data), len(data.holdout.states.channels), []
+    everyone = one_hot(_chosen(model, data.holdout, "best_arm"), count)
+    predicted = model.estimate(data.holdout.states).probability
+    for name in POLICIES:
+        policy = one_hot(_chosen(model, data.holdout, name), count)
+        try:
+            rate, robust = snips(log, policy), doubly_robust(log, policy, predicted)
+            gain = compare(log, policy, everyone, predicted)
+        except ThinOverlap:
+            continue
+        rows.append(
+            {"policy": name, "kept": str(name == model.policy), "response_rate": rate.value,
+             "low": rate.low, "high": rate.high, "doubly_robust": robust.value, "dr_low": robust.low,
+             "dr_high": robust.high, "over_one_channel": gain.value, "gain_low": gain.low,
+             "gain_high": gain.high, "effective_messages": rate.effective_sample_size}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _log(data: ChannelData) -> Log:
+    holdout = data.holdout
+    contacts = holdout.states.contacts[CONTACT_ID].to_numpy()
+    return Log(holdout.sent, holdout.responses, np.clip(data.propensity, 1e-6, 1.0), contacts)
+
+
+def _chosen(model: Channel, log: ChannelLog, policy: Policy | None) -> npt.NDArray[np.int64]:
+    return np.asarray(model.estimate(log.states, policy).probability.argmax(axis=1), dtype=np.int64)
 
 
 def _by_channel(model: Channel, data: ChannelData) -> pd.DataFrame:
