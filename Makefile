@@ -48,6 +48,8 @@ bench: $(STAMP)
 	@mkdir -p bench-out
 	@for name in ingest features next_basket churn association; do \
 	  echo "== $$name"; $(BIN)/python -m benchmarks.$$name --data complete-journey --json bench-out/$$name.json || exit 1; done
+	@echo "== off_policy, simulated"; $(BIN)/python -m benchmarks.off_policy --data simulated --json bench-out/off_policy.json
+	@echo "== channel, simulated"; $(BIN)/python -m benchmarks.channel --data simulated --json bench-out/channel.json
 	@test -d $(NEXTBEST_HOME)/lake || $(BIN)/nextbest demo
 	@echo "== serving"; $(BIN)/python -m benchmarks.serving --home $(NEXTBEST_HOME) --json bench-out/serving.json
 
