@@ -60,6 +60,8 @@ Habit = tuple[float, float] | None
 
 Infinite days: not bought again by nature; NaN: nobody's purchases tell.
 """
+_UNKNOWN: Habit = (math.nan, math.nan)
+"""In the place of a habit that was not asked for yet."""
 
 
 class Gate:
@@ -89,10 +91,18 @@ class Gate:
         """Return the positions of item_ids that may be shown, in their order."""
         rows, catalogue = self._shelf.rows_of(item_ids), self._catalogue
         sold = (rows >= 0) & catalogue.in_stock[rows] & ~catalogue.hidden[rows]
-        keep = []
+        out, habits, keep = self._out, self._habits, []
+        anywhere = self._terms.category is None and not self._terms.not_of
+        strange = anywhere and self._terms.placement != "buy_again"  # never bought is all there is to ask
         for position in np.flatnonzero(sold).tolist():
-            item, row = item_ids[position], int(rows[position])
-            if item not in self._out and self._inside(row) and self._wanted(item, row):
+            item = item_ids[position]
+            if item in out:
+                continue
+            if strange and habits.get(item, _UNKNOWN) is None:
+                keep.append(position)
+                continue
+            row = int(rows[position])
+            if (anywhere or self._inside(row)) and self._wanted(item, row):
                 keep.append(position)
         return keep
 

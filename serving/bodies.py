@@ -2,6 +2,7 @@
 
 import zlib
 
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as Http
 
 from serving.refused import Refused
@@ -20,12 +21,24 @@ async def read_body(http: Http, limit: int) -> bytes:
             raise _too_big(limit)
     except ValueError:
         raise Refused(400, "invalid_request", "content-length is not a number") from None
-    body = bytearray()
-    async for chunk in http.stream():
-        body += chunk
-        if len(body) > limit:
-            raise _too_big(limit)
-    return inflate(bytes(body), http.headers.get("content-encoding", ""), limit)
+    body, more = await _received(http)
+    if more:  # most bodies are one message, which is not copied
+        whole = bytearray(body)
+        while more and len(whole) <= limit:
+            chunk, more = await _received(http)
+            whole += chunk
+        body = bytes(whole)
+    if len(body) > limit:
+        raise _too_big(limit)
+    return inflate(body, http.headers.get("content-encoding", ""), limit)
+
+
+async def _received(http: Http) -> tuple[bytes, bool]:
+    """Return the next part of a body, and whether there are more."""
+    message = await http.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return message.get("body", b""), message.get("more_body", False)
 
 
 def inflate(body: bytes, encoding: str, limit: int) -> bytes:
