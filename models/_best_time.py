@@ -46,6 +46,8 @@ class BestTimeConfig:
     """Weight of a day of the other kind."""
     prior_responses: float = 30.0
     """Expected responses, in an hour and those near it, that "no difference" weighs as much as."""
+    segment_responses: float = 300.0
+    """The same of what everyone's factors weigh in each segment's."""
     least_tried: int = 30
     """Messages at an hour of day, on days of its kind, below which the hour counts as untried.
 
@@ -99,15 +101,17 @@ class BestTime:
         options = [cls(config, Layers.of(early, count, config, seed)) for count in PROFILES]
         gains = [_gain(model, late) for model in options]
         best = int(np.argmax([gain.mean() for gain in gains]))
-        gain, whole = gains[best], Layers.of(sent, PROFILES[best], config, seed)
-        if not gain.mean() > SURE * gain.std() / np.sqrt(len(gain)):
+        by_segment = _gain(cls(config, Layers.of(early, PROFILES[best], config, seed, by_segment=True)), late)
+        finer = _surely(by_segment - gains[best])  # the best of many hours is taken: noise would be, too
+        whole = Layers.of(sent, PROFILES[best], config, seed, by_segment=finer)
+        if not _surely(by_segment if finer else gains[best]):
             return cls(config, Layers.flat(whole.tried))
         return cls(config, whole)
 
     @property
     def makes_a_difference(self) -> bool:
         """Tell whether some hours were found to be better than others."""
-        return bool(self.learned.segments)
+        return bool((self.learned.everyone != 1.0).any())
 
     def factors(self, seen: npt.NDArray[Any], segments: Sequence[str] | npt.NDArray[np.object_]) -> Floats:
         """Return the factor of each contact and hour, shape (contacts, HOURS); `seen` as in Sent."""
@@ -144,7 +148,7 @@ class Layers:
 
     everyone: Floats
     segments: dict[str, Floats]
-    """Factors by segment; empty where hours make no difference."""
+    """Factors by segment; empty where segments do not surely differ."""
     tried: npt.NDArray[np.bool_]
     """Whether enough was ever sent at the hour to speak of it."""
     profiles: Floats
@@ -161,24 +165,22 @@ class Layers:
         return cls(one[0], {}, tried, one / HOURS, np.ones(1), one)
 
     @classmethod
-    def of(cls, sent: Sent, count: int, config: BestTimeConfig, seed: int) -> Self:
+    def of(cls, sent: Sent, count: int, config: BestTimeConfig, seed: int, by_segment: bool = False) -> Self:
         """Count responses over those expected, drawn to the wider layer (gamma-Poisson, Robbins 1956)."""
         near = kernel(config)
 
-        def drawn(weights: Floats, prior: Floats) -> Floats:
+        def drawn(weights: Floats, prior: Floats, strength: float = config.prior_responses) -> Floats:
             answered, expected = (
                 near @ np.bincount(sent.hours, weights=values * weights, minlength=HOURS)
                 for values in (sent.responses, sent.expected)
             )
-            return np.asarray(
-                (answered + config.prior_responses * prior) / (expected + config.prior_responses)
-            )
+            return np.asarray((answered + strength * prior) / (expected + strength))
 
         everyone = drawn(np.ones(len(sent)), np.ones(HOURS))
         of_segment = sent.segments.astype(str)
         segments = {
-            str(name): drawn((of_segment == name).astype(np.float64), everyone)
-            for name in np.unique(of_segment)
+            str(name): drawn((of_segment == name).astype(np.float64), everyone, config.segment_responses)
+            for name in (np.unique(of_segment) if by_segment else ())
         }
         profiles, shares = _profiles(sent.seen, count, near, seed)
         belonging = _belonging(sent.seen, profiles, shares)
@@ -231,6 +233,11 @@ def _profiles(seen: npt.NDArray[Any], count: int, near: Floats, seed: int) -> tu
         shares = (belonging.sum(axis=0) + 1.0) / (len(rows) + count)
         belonging = _belonging(held, profiles, shares)
     return profiles, shares
+
+
+def _surely(gain: Floats) -> bool:
+    """Tell whether a gain a message is above zero by more than chance."""
+    return bool(gain.mean() > SURE * gain.std() / np.sqrt(len(gain)))
 
 
 def _gain(model: BestTime, late: Sent) -> Floats:
