@@ -21,10 +21,10 @@ class Beyond:
     """Money a response brings; None where no orders were ever put down to messages."""
     risk: Floats
     """P(unsubscribes | message)."""
-    by_uplift: bool
-    """Whether some of the worth is what sending nothing would not have brought."""
     factors: Floats
     """How much likelier a response is at an hour of the week than at any, in the contact's own time."""
+    by_uplift: bool = False
+    """Whether some of the worth is what sending nothing would not have brought."""
 
     @classmethod
     def of(cls, model: Any, candidates: Candidates, seen: Seen) -> "Beyond":
@@ -36,4 +36,4 @@ class Beyond:
             found: Beyond = model.beyond(candidates, seen)
             return found
         shape = (len(candidates), len(candidates.channels))
-        return cls(None, np.zeros(shape), False, np.ones((len(candidates), HOURS)))
+        return cls(None, np.zeros(shape), np.ones((len(candidates), HOURS)))

@@ -125,7 +125,7 @@ class Channel:
         factors = self.times.factors(seen, _segment_of(contacts, self.rfm))
         by_uplift = self.worth is not None and bool(self.worth.uplift)
         risk = self.unsubscribing.risk(candidates.channels, recent)
-        return Beyond(worth, risk, by_uplift, factors)
+        return Beyond(worth, risk, factors, by_uplift)
 
     def importance(self) -> pd.DataFrame:
         """Return each feature's share of the trees' gain, largest first; empty without trees."""

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from features.tables import table_path
 from nextbest.columns import CONTACT_ID
 from nextbest.progress import Progress
 from nextbest.settings import Settings
@@ -21,6 +22,11 @@ from serving.schemas import BestChannelRequest
 GOES_ON = timedelta(hours=1)
 """A run that was killed goes on within this time, with the moment it had taken for the present."""
 STAGE = "score channels"
+DECIDING = {
+    "channels", "default_channel", "unknown_consent", "unknown_reach", "unsubscribe_cost", "serve_simulated",
+    "message_holdout_share", "message_holdout_salt",
+}  # fmt: skip
+"""Settings that a decision rests on."""
 
 
 def write_channels(
@@ -40,7 +46,7 @@ def write_channels(
     begun = _begun(parts, settings.present())
     bulk = ChannelBulk(settings, begun or settings.present())
     try:
-        task = _task(contact_ids, asked, bulk.version)
+        task = _task(settings, contact_ids, asked, bulk.version)
         told = _told(parts)
         if begun is not None and told.get("task") == task:
             _forget(parts, bulk.newer(told.get("position", 0)))
@@ -124,10 +130,13 @@ def _told(parts: Path) -> dict[str, Any]:
     return found
 
 
-def _task(contact_ids: Sequence[str], asked: BestChannelRequest, version: str | None) -> str:
-    """Return what tells one run from another."""
+def _task(
+    settings: Settings, contact_ids: Sequence[str], asked: BestChannelRequest, version: str | None
+) -> str:
+    """Return what tells one run from another: who, what, by which model, settings and build."""
     told = hashlib.sha256(asked.model_dump_json(exclude={"contact_ids"}).encode())
-    told.update(str(version).encode())
+    told.update(f"{version} {table_path(settings, 'contact_lists').stat().st_mtime_ns}".encode())
+    told.update(settings.model_dump_json(include=DECIDING).encode())
     for contact_id in contact_ids:
         told.update(contact_id.encode() + b"\0")
     return told.hexdigest()

@@ -74,13 +74,13 @@ def score(
         raise BadInput(f"{contacts} names no contact")
     if not ids:
         raise NotReady("nobody to score; run: nextbest ingest …, then nextbest features build")
+    patient = settings.model_copy(update={"budget_ms": BUDGET_MS, "campaign_budget_ms": BUDGET_MS})
     if channels is not None:
         from nextbest._bulk_channels import write_channels
 
-        rows, sources = write_channels(settings, out, ids, channels, progress)
+        rows, sources = write_channels(patient, out, ids, channels, progress)
         return BulkSummary(out, len(ids), rows, sources)
     assert answer is not None  # noqa: S101 - one of the two is
-    patient = settings.model_copy(update={"budget_ms": BUDGET_MS})
     engine = Engine(patient, settings.present)
     try:
         return _write(out, what, ids, answer, engine, settings.present(), progress)

@@ -199,7 +199,8 @@ def build(
         Literal["duckdb", "spark"], typer.Option(help="duckdb, or spark where one machine is outgrown.")
     ] = "duckdb",
     online: Annotated[
-        bool, typer.Option(help="Put rows online too; training and `score channels` need the tables only.")
+        bool,
+        typer.Option(help="Put rows online too; training, and channels in bulk without news, need none."),
     ] = True,
     home: Home = None,
     now: Now = None,

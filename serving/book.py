@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nextbest.columns import CHANNELS, CONTACT_ID
+from nextbest.columns import ANONYMOUS_ID, CHANNELS, CONTACT_ID
 
 log = logging.getLogger("nextbest.book")
 
@@ -51,7 +51,8 @@ class ContactBook:
     all (un)subscriptions. `live_contacts(ids)` and `live_words(ids)` read the same out of the log since then:
     what was said a moment ago counts. An unsubscription withdraws consent until a later subscription.
     `members(ids)` returns the ids each is one person with, the one that stands for the person first; None:
-    each is somebody else.
+    each is somebody else. `visitors(ids)`: the anonymous ids of each, whose words count too; `live_words`
+    gives those under the contact's id.
     """
 
     def __init__(
@@ -63,10 +64,12 @@ class ContactBook:
         stamp: Callable[[], object] = lambda: None,
         members: Callable[[Sequence[str]], Sequence[Sequence[str]]] | None = None,
         log_keeps: Callable[[], bool] = lambda: False,
+        visitors: Callable[[Sequence[str]], Sequence[Iterable[str]]] | None = None,
     ) -> None:
         self._contacts, self._words, self._stamp = contacts, words, stamp
         self._live_contacts, self._live_words, self._members = live_contacts, live_words, members or _alone
-        self._log_keeps = log_keeps
+        self._log_keeps, self._visitors = log_keeps, visitors or (lambda ids: [()] * len(ids))
+        self._visits_said: Said = {}
         self._frame = pd.DataFrame()
         self._said: Said = {}
         self.keeps_consents = False
@@ -82,7 +85,9 @@ class ContactBook:
                 return
             columns = [CONTACT_ID, "timezone", *_flags("consent"), *_flags("reachable")]
             frame = self._contacts()[columns].drop_duplicates(CONTACT_ID, keep="last").set_index(CONTACT_ID)
-            said = _said(self._words().to_dict("records"))
+            words = self._words().to_dict("records")
+            said = _said(words)
+            self._visits_said = _said(_anonymous(words))
             self._frame, self._said, self._seen, self.error = frame, said, stamp, None
             told = bool(said) or bool(frame[_flags("consent")].notna().to_numpy().any())
             self.keeps_consents = told or self._log_keeps()
@@ -97,6 +102,11 @@ class ContactBook:
         ids = list(dict.fromkeys(member for person in people for member in person))
         found = dict(zip(ids, self._of(ids), strict=True))
         return [_together([found[member] for member in person]) for person in people]
+
+    @property
+    def visitors_who_spoke(self) -> set[str]:
+        """Return the anonymous ids that unsubscribed or subscribed without a contact's id, by the lake."""
+        return set(self._visits_said)
 
     def flags(self, contact_ids: Sequence[str], channels: Sequence[str]) -> "Flags":
         """Return the same for many contacts as arrays, of the lake alone, each contact by its own id."""
@@ -125,9 +135,12 @@ class ContactBook:
         newer = {} if live.empty else live.set_index(CONTACT_ID).to_dict("index")
         said = _said(self._live_words(contact_ids))
         found = []
-        for contact_id, row in zip(contact_ids, self._rows(contact_ids), strict=True):
+        visits = self._visitors(contact_ids)
+        for contact_id, row, seen in zip(contact_ids, self._rows(contact_ids), visits, strict=True):
             fresh = {name: value for name, value in newer.get(contact_id, {}).items() if _given(value)}
             words = _latest(self._said.get(contact_id, {}), said.get(contact_id, {}))
+            for visitor in seen:  # what was said before the login counts
+                words = _latest(words, self._visits_said.get(visitor, {}))
             found.append(_record({**row, **fresh}, words))
         if any(value is not None for record in found for value in record.consent.values()):
             self.keeps_consents = True
@@ -190,6 +203,13 @@ def _said(rows: Iterable[Mapping[Any, Any]]) -> dict[str, dict[str, tuple[float,
         held = said.setdefault(str(row[CONTACT_ID]), {})
         held[channel] = max(held.get(channel, word), word)
     return said
+
+
+def _anonymous(rows: Iterable[Mapping[Any, Any]]) -> Iterable[dict[Any, Any]]:
+    """Return the words of nobody known, under the anonymous id."""
+    for row in rows:
+        if not _given(row[CONTACT_ID]) and _given(row.get(ANONYMOUS_ID)):
+            yield {**row, CONTACT_ID: row[ANONYMOUS_ID]}
 
 
 def _latest(

@@ -20,6 +20,7 @@ from features.events.log import EventLog
 from features.everyone import Everyone, everyone
 from features.live import LiveContacts
 from features.state import LISTS_AS_OF
+from features.store import Store
 from features.tables import require
 from models._best_time import HOURS
 from models.candidates import BLOCK, COUNTS, DAY, KNOWN, Candidates
@@ -29,6 +30,7 @@ from models.local_time import seen_hours
 from models.own_rates import OwnRates
 from models.permission import WEEK, permitted, sent_in_a_week
 from nextbest.columns import CONTACT_FEATURES, CONTACT_ID
+from nextbest.errors import NotReady
 from nextbest.settings import Settings
 from serving._channel_rank import RankedChannels, Terms, rank
 from serving.budget import Budget, Skipped
@@ -111,8 +113,9 @@ class ChannelBulk:
 
         Whoever does something while it goes on comes among the last, who are decided from the log as well.
         """
-        links = [link for link in self._log.links() if link.alias]
-        several = {id_ for link in links for id_ in (link.anonymous_id, link.contact_id)}
+        links, spoke = self._log.links(), self._book.visitors_who_spoke
+        several = {id_ for link in links if link.alias for id_ in (link.anonymous_id, link.contact_id)}
+        several |= {link.contact_id for link in links if link.anonymous_id in spoke}
         apart = self._log.newer(self._as_of()) | several
         same = sorted(c for c in contact_ids if c not in apart)
         known = set(same)
@@ -130,6 +133,7 @@ class ChannelBulk:
         if not from_tables:
             request = asked.model_copy(update={"contact_ids": contact_ids})
             self._noted.clear()
+            self._require_online(contact_ids)
             decisions = self._ladder.answer(request, self.now).contacts
             rows = [
                 {**_row(one), INTENDED: noted[INTENDED]}
@@ -138,6 +142,17 @@ class ChannelBulk:
             return pa.Table.from_pylist(rows, schema=DECIDED)
         (block,) = everyone(self._settings, contact_ids, self.now.timestamp(), len(contact_ids))
         return self._from_tables(block, asked)
+
+    def _require_online(self, contact_ids: Sequence[str]) -> None:
+        """Raise NotReady where the store lacks contacts of the last build: their messages would not count."""
+        asked = ds.field(CONTACT_ID).isin(list(contact_ids))
+        table = ds.dataset(require(self._settings, "contact_lists")).to_table([CONTACT_ID], filter=asked)
+        built = table[CONTACT_ID].to_pylist()
+        if built and any(row is None for row in Store(self._settings).online("contact_card", built)):
+            raise NotReady(
+                "some of these contacts did something since the last build, which was not put online; "
+                "run: nextbest features build"
+            )
 
     def record(self, decided: pa.Table, asked: BestChannelRequest) -> None:
         """Write a block's decisions into the decision log, for the campaign's report."""

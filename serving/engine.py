@@ -23,7 +23,7 @@ from features.state import ContactState, ContactView
 from features.tables import table_path
 from models.alternatives import alternatives
 from models.catalogue import Catalogue
-from nextbest.columns import CHANNEL, CONTACT_ID, EVENT, TIMESTAMP
+from nextbest.columns import ANONYMOUS_ID, CHANNEL, CONTACT_ID, EVENT, TIMESTAMP
 from nextbest.errors import NextbestError
 from nextbest.settings import Settings
 from serving.access import Access
@@ -45,7 +45,7 @@ REFRESH_SECONDS = 5.0
 PAUSE_SECONDS = 0.01
 """Between rankings that are made ready."""
 RECOMMENDERS = ("next-purchase", "basket")
-WORDS = (CONTACT_ID, CHANNEL, TIMESTAMP, EVENT)
+WORDS = (CONTACT_ID, ANONYMOUS_ID, CHANNEL, TIMESTAMP, EVENT)
 
 
 class Engine:
@@ -238,9 +238,14 @@ def book_of(settings: Settings, events: EventLog) -> ContactBook:
         return frame
 
     def live_words(contact_ids: Sequence[str]) -> Iterable[Mapping[str, Any]]:
-        return [
-            e for e in events.tail(contact_ids, events.fed(lake)) if e[EVENT] in (UNSUBSCRIBED, SUBSCRIBED)
-        ]
+        people = events.people(contact_ids)
+        owner = {v: c for c, person in zip(contact_ids, people, strict=True) for v in person.visitors}
+        tail = events.tail(contact_ids, events.fed(lake), sorted(owner))
+        told = [event for event in tail if event[EVENT] in (UNSUBSCRIBED, SUBSCRIBED)]
+        return [{**event, CONTACT_ID: event[CONTACT_ID] or owner[event[ANONYMOUS_ID]]} for event in told]
+
+    def visitors(contact_ids: Sequence[str]) -> list[list[str]]:
+        return [sorted(person.visitors) for person in events.people(contact_ids)]
 
     def stamp() -> object:
         return _stamp(
@@ -254,7 +259,7 @@ def book_of(settings: Settings, events: EventLog) -> ContactBook:
         ]
 
     return ContactBook(
-        lake.contacts, words, events.contacts, live_words, stamp, members, events.keeps_consents
+        lake.contacts, words, events.contacts, live_words, stamp, members, events.keeps_consents, visitors
     )
 
 

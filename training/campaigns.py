@@ -197,8 +197,9 @@ class _Read:
         return attribute(touches, orders, self.window_days, _rule_of(by, self.rule))
 
     def _incremental(self, by: By | None, name: str) -> Incremental:
-        if by is None:
-            return incremental(self.audience)
+        if by is None:  # of the campaigns that sent something: the others have no row and no cost
+            sent = self.messages.loc[self.messages["in_span"], "campaign"].unique()
+            return incremental(self.audience[self.audience["campaign"].isin(sent)])
         if by == "channel" and len(self.audience) and self.audience["channel"].isna().all():
             return incremental(self.audience.iloc[:0], NO_CHANNEL)
         rows = self.audience[self.audience[by] == name]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
+from zoneinfo import available_timezones
 
 from pydantic_core import to_json
 
@@ -24,6 +25,7 @@ TYPES = ("track", "identify", "page", "screen", "alias", "group")
 EVENT_BYTES = 32 * 1024
 """A message's JSON at most."""
 LONGEST_ID = 200
+_ZONES = frozenset(available_timezones())
 _ORDERS = (ORDER_COMPLETED, ORDER_REFUNDED)
 _A_ROW_A_PRODUCT = (*_ORDERS, "product_viewed", "product_clicked", "product_added", "product_removed")
 _ITEM = ("product_id", "productId", "item_id", "itemId", "sku", "id")
@@ -244,6 +246,9 @@ def _contact(said: _Said, contact_id: str) -> dict[str, Any]:
     }
     flags, traits = consents(given)
     timezone = traits.pop("timezone", None) or said.context.get("timezone")
+    if not _is_zone(timezone):  # kept to be read; the zone known before stands
+        traits |= {"timezone": timezone} if timezone else {}
+        timezone = None
     created = _first(traits, ("createdAt", "created_at"))
     for name in ("createdAt", "created_at", "anonymousId", "userId", "id"):
         traits.pop(name, None)
@@ -255,6 +260,10 @@ def _contact(said: _Said, contact_id: str) -> dict[str, Any]:
         "traits": json_without(traits_without(traits)),
         **flags,
     }
+
+
+def _is_zone(name: Any) -> bool:
+    return isinstance(name, str) and name in _ZONES
 
 
 def _group(said: _Said, arrival: Arrival) -> None:
