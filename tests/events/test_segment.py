@@ -206,3 +206,11 @@ def test_alias_and_group() -> None:
 def test_what_can_never_be_stored_says_why(kind: Any, message: dict[str, Any], reason: str) -> None:
     with pytest.raises(Unusable, match=reason):
         translate(message, kind, NOW)
+
+
+@pytest.mark.parametrize("zone", ["PST8", "america/los_angeles", "UTC+2", "Mars/Base", 5])
+def test_a_zone_that_is_none_is_kept_to_be_read_and_replaces_none(zone: Any) -> None:
+    said = {"userId": "c", "traits": {"timezone": zone}, "messageId": "m"}
+    (contact,) = translate(said, "identify", NOW).contacts
+    assert contact["timezone"] is None
+    assert json.loads(contact["traits"])["timezone"] == zone

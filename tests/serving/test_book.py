@@ -55,3 +55,28 @@ def test_that_consents_are_kept_is_known_before_any_contact_with_one_is_looked_u
     told.append(True)  # another worker has taken in somebody's consent
     held.of(["anyone"])
     assert held.keeps_consents
+
+
+def test_what_a_visitor_said_before_the_login_counts() -> None:
+    frame = pd.DataFrame([{"contact_id": "a", "consent_email": True}]).reindex(columns=list(CONTACT_COLUMNS))
+    words = pd.DataFrame(
+        [
+            {
+                "contact_id": None,
+                "anonymous_id": "v",
+                "channel": "email",
+                "timestamp": NOW,
+                "event": "unsubscribed",
+            }
+        ]
+    )
+    linked: dict[str, list[str]] = {}
+    held = ContactBook(
+        lambda: frame, lambda: words, lambda ids: pd.DataFrame(), lambda ids: [],
+        visitors=lambda ids: [linked.get(contact, []) for contact in ids],
+    )  # fmt: skip
+    held.refresh()
+    assert held.of(["a"])[0].consent["email"] is True
+    linked["a"] = ["v"]
+    assert held.of(["a"])[0].consent["email"] is False
+    assert held.visitors_who_spoke == {"v"}

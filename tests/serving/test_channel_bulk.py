@@ -25,6 +25,7 @@ from models.channel import Channel
 from models.messages import ChannelLog
 from nextbest._bulk_channels import write_channels
 from nextbest.columns import CHANNELS, CONTACT_FEATURES, EVENT_COLUMNS, ITEM_COLUMNS
+from nextbest.errors import NextbestError
 from nextbest.settings import Settings
 from serving import channel_bulk
 from serving.budget import Budget
@@ -505,3 +506,17 @@ def test_a_block_is_written_whole_or_not_at_all(
     parts = tmp_path / ".out.parquet.parts"
     assert not list(parts.glob("*.tmp"))
     assert datetime.fromisoformat(json.loads((parts / "run.json").read_text())["now"]) == NOW
+
+
+def test_contacts_with_news_need_their_stored_rows(
+    fresh: Settings, model: Channel, champion: Any, tmp_path: Path
+) -> None:
+    """Else their caps would pass."""
+    champion(model)
+    with closing(EventLog(fresh.event_log_url)) as log:
+        log.append([event(9_500, "page_viewed", "c09", 1 / 86_400)])
+    for file in fresh.home.glob("online.db*"):
+        file.unlink()
+    with pytest.raises(NextbestError, match="nextbest features build"):
+        bulk(fresh, tmp_path / "out.parquet", PEOPLE, asked(value=10.0))
+    assert not (tmp_path / "out.parquet").exists()
