@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from features.errors import StoreUnavailable
 from features.events.lake import Lake
 from features.events.log import EventLog
 from features.everyone import Everyone, everyone
@@ -57,6 +58,10 @@ log = logging.getLogger("nextbest.answers")
 BLOCK_SIZE = 20_000
 """Contacts decided at a time."""
 LIVE_SIZE = 500
+NOT_ONLINE = (
+    "some of these contacts did something since the last build, whose rows are not in the online store; "
+    "run: nextbest features build"
+)
 _TEXT, _NUMBER, _TIME = pa.string(), pa.float64(), pa.timestamp("us", "UTC")
 SCHEMA = pa.schema(
     {"contact_id": _TEXT, "channel": _TEXT, "probability": _NUMBER, "expected_value": _NUMBER,
@@ -148,11 +153,12 @@ class ChannelBulk:
         asked = ds.field(CONTACT_ID).isin(list(contact_ids))
         table = ds.dataset(require(self._settings, "contact_lists")).to_table([CONTACT_ID], filter=asked)
         built = table[CONTACT_ID].to_pylist()
-        if built and any(row is None for row in Store(self._settings).online("contact_card", built)):
-            raise NotReady(
-                "some of these contacts did something since the last build, which was not put online; "
-                "run: nextbest features build"
-            )
+        try:
+            stored = Store(self._settings).online("contact_card", built) if built else []
+        except StoreUnavailable as error:
+            raise NotReady(f"{NOT_ONLINE} ({error})") from error
+        if any(row is None for row in stored):
+            raise NotReady(NOT_ONLINE)
 
     def record(self, decided: pa.Table, asked: BestChannelRequest) -> None:
         """Write a block's decisions into the decision log, for the campaign's report."""
