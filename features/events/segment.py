@@ -245,10 +245,12 @@ def _contact(said: _Said, contact_id: str) -> dict[str, Any]:
         **_object(said.message.get("traits"), "traits"),
     }
     flags, traits = consents(given)
-    timezone = traits.pop("timezone", None) or said.context.get("timezone")
-    if not _is_zone(timezone):  # kept to be read; the zone known before stands
-        traits |= {"timezone": timezone} if timezone else {}
+    named = traits.get("timezone")
+    timezone = named if named else said.context.get("timezone")
+    if not _is_zone(timezone):  # the zone known before stands; what a trait said is kept to be read
         timezone = None
+    if timezone is not None or not named:
+        traits.pop("timezone", None)
     created = _first(traits, ("createdAt", "created_at"))
     for name in ("createdAt", "created_at", "anonymousId", "userId", "id"):
         traits.pop(name, None)
