@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from features.events._files import written_aside
 from features.tables import table_path
 from nextbest.columns import CONTACT_ID
 from nextbest.progress import Progress
@@ -55,7 +56,8 @@ def write_channels(
             shutil.rmtree(parts, ignore_errors=True)
             parts.mkdir(parents=True)
             run = {"task": task, "now": bulk.now.isoformat(), "position": bulk.begun}
-            _write(parts / "run.json", json.dumps(run))
+            with written_aside(parts / "run.json") as aside:
+                aside.write_text(json.dumps(run))
         return _blocks(bulk, parts, out, contact_ids, asked, progress)
     finally:
         bulk.close()
@@ -76,24 +78,21 @@ def _blocks(
     for block, from_tables in bulk.blocks([who for who in contact_ids if who not in decided_before]):
         file = parts / f"{len(files):06}.parquet"
         decided = bulk.decide(block, from_tables, asked)
-        aside = file.with_suffix(".tmp")
-        pq.write_table(decided, aside)
-        if asked.campaign_id is not None:
-            bulk.record(decided, asked)
-        aside.replace(file)
+        with written_aside(file) as aside:
+            pq.write_table(decided, aside)
+            if asked.campaign_id is not None:
+                bulk.record(decided, asked)
         files.append(file)
         done += len(block)
         progress(STAGE, done, len(contact_ids))
     rows, sources = 0, dict[str, int]()
-    aside = out.with_name(f".{out.name}.tmp")
-    with pq.ParquetWriter(aside, SCHEMA) as writer:
+    with written_aside(out) as aside, pq.ParquetWriter(aside, SCHEMA) as writer:
         for file in files:
             table = pq.read_table(file).select(SCHEMA.names)
             writer.write_table(table)
             rows += len(table)
             for counted in table["source"].value_counts().to_pylist():
                 sources[counted["values"]] = sources.get(counted["values"], 0) + counted["counts"]
-    aside.replace(out)
     shutil.rmtree(parts, ignore_errors=True)
     return rows, sources
 
@@ -105,9 +104,8 @@ def _forget(parts: Path, contacts: set[str]) -> None:
         table = pq.read_table(file)
         kept = table.filter(pc.invert(pc.is_in(table[CONTACT_ID], asked)))
         if len(kept) < len(table):
-            aside = file.with_suffix(".tmp")
-            pq.write_table(kept, aside)
-            aside.replace(file)
+            with written_aside(file) as aside:
+                pq.write_table(kept, aside)
 
 
 def _ids(file: Path) -> list[str]:
@@ -140,9 +138,3 @@ def _task(
     for contact_id in contact_ids:
         told.update(contact_id.encode() + b"\0")
     return told.hexdigest()
-
-
-def _write(file: Path, text: str) -> None:
-    aside = file.with_suffix(".tmp")
-    aside.write_text(text)
-    aside.replace(file)

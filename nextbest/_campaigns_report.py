@@ -1,10 +1,10 @@
 """The campaign report as people see it, and its plot."""
 
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from features.events._files import written_aside
 from nextbest import _screen as screen
 from nextbest.errors import BadInput
 
@@ -176,9 +176,5 @@ def write_plot(report: "CampaignReport", file: Path) -> None:
         "Money, in the currency of the orders",
         {"revenue incremental (90 %)": (ends[:, 0], ends[:, 1])},
     )
-    aside = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
-    try:
+    with written_aside(file) as aside:
         figure.savefig(aside, format="png")
-        aside.replace(file)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -1,24 +1,25 @@
 """The service's answers for many contacts at once, into one Parquet file."""
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from features.events._files import written_aside
+from nextbest._bulk_channels import write_channels
 from nextbest.errors import BadInput, NotReady
 from nextbest.progress import Progress
 from nextbest.settings import Settings
 from serving.engine import Engine
 from serving.refused import Refused, parse
-from serving.schemas import BestChannelRequest, PredictionsRequest, RecommendationsRequest
+from serving.schemas import BestChannelRequest, PredictionsRequest, RecommendationsRequest, Request
 
 BUDGET_MS = 60_000.0
 """Nobody waits for one answer in bulk: a busy machine must not make it fall back."""
@@ -36,7 +37,7 @@ SCHEMAS = {
          "percentile": _NUMBER, "band": _TEXT, "source": _TEXT}
     ),
 }  # fmt: skip
-Rows = list[dict[str, Any]]
+Asked = TypeVar("Asked", bound=Request)
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,7 @@ def score(
     `asked` are further fields of every request, as text. Raises BadInput for a file without
     contact ids and for fields that cannot be used, NotReady where there is nobody to answer for.
     """
-    channels = _channel_request(asked or {}) if what == "channels" else None
-    answer = None if channels else _answer(what, k, asked or {})
+    write = _writing(what, k, asked or {})
     if out.is_dir():
         raise BadInput(f"--out {out} is a folder; name a file, such as {out / f'{what}.parquet'}")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -75,19 +75,7 @@ def score(
     if not ids:
         raise NotReady("nobody to score; run: nextbest ingest …, then nextbest features build")
     patient = settings.model_copy(update={"budget_ms": BUDGET_MS, "campaign_budget_ms": BUDGET_MS})
-    if channels is not None:
-        from nextbest._bulk_channels import write_channels
-
-        rows, sources = write_channels(patient, out, ids, channels, progress)
-        return BulkSummary(out, len(ids), rows, sources)
-    assert answer is not None  # noqa: S101 - one of the two is
-    engine = Engine(patient, settings.present)
-    try:
-        return _write(out, what, ids, answer, engine, settings.present(), progress)
-    except Refused as refused:
-        raise BadInput(refused.message) from None
-    finally:
-        engine.close()
+    return BulkSummary(out, len(ids), *write(patient, out, ids, progress))
 
 
 def read_contacts(file: Path) -> list[str]:
@@ -121,44 +109,44 @@ def _everyone(settings: Settings) -> list[str]:
 
 
 Answer = Callable[[Engine, Sequence[str], datetime], Iterator[dict[str, Any]]]
+Write = Callable[[Settings, Path, Sequence[str], Progress], tuple[int, dict[str, int]]]
+"""Writes the answers for contacts into a file; returns its rows, and how many each source gave."""
 
 
-def _answer(what: str, k: int, asked: Mapping[str, str]) -> Answer:
-    if what != "recommendations":
-        if asked:
-            raise BadInput(f"{', '.join(asked)}: predictions can be asked for contacts only")
-        return _ANSWERS[what]
+def _writing(what: str, k: int, asked: Mapping[str, str]) -> Write:
+    """Return what writes; raises BadInput for fields that cannot be asked for."""
+    if what == "channels":
+        request = _request(BestChannelRequest, {"contact_ids": ["everyone"], **_listed(asked)})
+        return lambda settings, out, ids, progress: write_channels(settings, out, ids, request, progress)
+    if what == "recommendations":
+        ranked = _request(RecommendationsRequest, {"k": k, **asked})
+        return partial(_write, what, partial(_recommendations, ranked))
+    if asked:
+        raise BadInput(f"{', '.join(asked)}: predictions can be asked for contacts only")
+    return partial(_write, what, _predictions)
+
+
+def _request(of: type[Asked], fields: Mapping[str, Any]) -> Asked:
     try:
-        request = parse(RecommendationsRequest, json.dumps({"k": k, **asked}).encode())
+        return parse(of, json.dumps(fields).encode())
     except Refused as refused:
         raise BadInput(refused.message) from None
-    return partial(_recommendations, request)
 
 
-def _channel_request(asked: Mapping[str, str]) -> BestChannelRequest:
-    """Read --ask fields of a best-channel request. Raises BadInput."""
-    fields: dict[str, Any] = dict(asked)
-    if "channels" in fields:
-        fields["channels"] = [name.strip() for name in fields["channels"].split(",")]
-    try:
-        return parse(BestChannelRequest, json.dumps({"contact_ids": ["everyone"], **fields}).encode())
-    except Refused as refused:
-        raise BadInput(refused.message) from None
+def _listed(asked: Mapping[str, str]) -> dict[str, Any]:
+    """Read `channels` as a list, "a, b"."""
+    if "channels" not in asked:
+        return dict(asked)
+    return {**asked, "channels": [name.strip() for name in asked["channels"].split(",")]}
 
 
 def _write(
-    out: Path,
-    what: str,
-    ids: Sequence[str],
-    answer: Answer,
-    engine: Engine,
-    now: datetime,
-    progress: Progress,
-) -> BulkSummary:
-    aside = out.with_name(f".{out.name}.{os.getpid()}")
-    rows, sources = 0, dict[str, int]()
+    what: str, answer: Answer, settings: Settings, out: Path, ids: Sequence[str], progress: Progress
+) -> tuple[int, dict[str, int]]:
+    rows, sources, now = 0, dict[str, int](), settings.present()
+    engine = Engine(settings, settings.present)
     try:
-        with pq.ParquetWriter(aside, SCHEMAS[what]) as writer:
+        with written_aside(out) as aside, pq.ParquetWriter(aside, SCHEMAS[what]) as writer:
             for start in range(0, len(ids), CHUNK):
                 chunk = list(answer(engine, ids[start : start + CHUNK], now))
                 writer.write_table(pa.Table.from_pylist(chunk, schema=SCHEMAS[what]))
@@ -166,10 +154,11 @@ def _write(
                 for row in chunk:
                     sources[row["source"]] = sources.get(row["source"], 0) + 1
                 progress(f"score {what}", min(start + CHUNK, len(ids)), len(ids))
-        aside.replace(out)
+    except Refused as refused:
+        raise BadInput(refused.message) from None
     finally:
-        aside.unlink(missing_ok=True)
-    return BulkSummary(out, len(ids), rows, sources)
+        engine.close()
+    return rows, sources
 
 
 def _recommendations(
@@ -196,8 +185,3 @@ def _predictions(engine: Engine, ids: Sequence[str], now: datetime) -> Iterator[
                 "high": given.high, "percentile": given.percentile, "band": given.band,
                 "source": given.source,
             }  # fmt: skip
-
-
-_ANSWERS: dict[str, Answer] = {
-    "predictions": _predictions,
-}
