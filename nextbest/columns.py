@@ -45,6 +45,10 @@ CONTACT_COLUMNS = (
 # --- event names (Segment's e-commerce and messaging specs in snake_case)
 ORDER_COMPLETED = "order_completed"
 ORDER_REFUNDED = "order_refunded"
+MESSAGE_SENT = "message_sent"
+DONE_TO_THEM = (MESSAGE_SENT, "message_delivered", "message_bounced")
+"""Message events that do not tell that the contact was there."""
+UNSUBSCRIBED, SUBSCRIBED = "unsubscribed", "subscribed"
 PURCHASES = (ORDER_COMPLETED, ORDER_REFUNDED)
 """Every other event is a step: what a contact does, or is sent, between purchases."""
 
@@ -60,7 +64,7 @@ COUNTERS: dict[str, tuple[str, ...]] = {
     "carts": ("product_added",),
     "searches": ("products_searched",),
     "forms": ("form_submitted",),
-    "sent": ("message_sent",),
+    "sent": (MESSAGE_SENT,),
     "opens": ("message_opened",),
     "clicks": ("message_clicked",),
 }
@@ -87,7 +91,7 @@ LAST_TIMES: dict[str, tuple[str, ...] | None] = {
     "last_order": (ORDER_COMPLETED,),
     "last_view": ("product_viewed", "product_clicked"),
     "last_cart": ("product_added",),
-    "last_sent": ("message_sent",),
+    "last_sent": (MESSAGE_SENT,),
     "last_response": ("message_opened", "message_clicked"),
 }
 FIRST_TIMES: dict[str, tuple[str, ...] | None] = {"first_seen": None, "first_order": (ORDER_COMPLETED,)}

@@ -1,26 +1,29 @@
 """Channels of many contacts ranked: what a model says of each, at its best hour, in money."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from models._beyond import Beyond
+from models._beyond import Beyond, Seen
+from models._frame import floats
 from models._ranked import Estimate, interval
 from models.base import Floats
 from models.candidates import DAY, Candidates
 from models.decision import NOTHING, Weighed, weigh
-from models.local_time import slot_moments, slots
+from models.local_time import seen_hours, slot_moments, slots
 from models.permission import quiet_table
+from nextbest.columns import DONE_TO_THEM
 from nextbest.settings import ChannelSettings, Settings
+from serving.schemas import BestChannelRequest
 
 ValueFrom = Literal["asked", "uplift", "learned", "default"]
 LEAD_DAYS = 3.0
 """Days before a contact's next order is due in which a message is welcome."""
 TOO_EARLY = 0.5
 """What an hour before them is worth beside one in them, where the window reaches so far."""
-Seen = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,24 @@ class Terms:
     zones: npt.NDArray[np.object_]
     """Of each contact; None where unknown."""
 
-    def of(self, channel: str) -> ChannelSettings:
-        """Return a channel's settings; of one that is not configured, the defaults."""
-        return self.settings.channels.get(channel, UNKNOWN_CHANNEL)
+    @classmethod
+    def of(
+        cls, asked: BestChannelRequest, settings: Settings, zones: npt.NDArray[np.object_], now: datetime
+    ) -> "Terms":
+        """Return what a request asks for."""
+        start, channels = max(asked.at or now, now), tuple(asked.channels or settings.channels)
+        when = (now.timestamp(), start.timestamp(), asked.window_hours)
+        return cls(channels, settings, *when, asked.value, zones)
 
     @property
     def each(self) -> list[ChannelSettings]:
         """Return the settings of each channel."""
-        return [self.of(channel) for channel in self.channels]
+        return [channel_settings(self.settings, channel) for channel in self.channels]
+
+
+def channel_settings(settings: Settings, channel: str) -> ChannelSettings:
+    """Return a channel's settings; of one that is not configured, the defaults."""
+    return settings.channels.get(channel, UNKNOWN_CHANNEL)
 
 
 UNKNOWN_CHANNEL = ChannelSettings()
@@ -98,15 +111,20 @@ def _value(terms: Terms, beyond: Beyond, shape: tuple[int, ...]) -> tuple[Floats
 def _prefer(candidates: Candidates, moments: Floats, now: float) -> Floats:
     """Return which hours suit the next order: not long before it is due by the contact's cadence."""
     contacts = candidates.contacts
-    gap, since = (_column(contacts, name) for name in ("order_gap_days", "recency_days"))
+    gap, since = (floats(contacts, name) for name in ("order_gap_days", "recency_days"))
     welcome = now + (gap - since - LEAD_DAYS) * DAY
     return np.where(moments[None, :] < welcome[:, None], TOO_EARLY, 1.0)
 
 
-def _column(contacts: Any, name: str) -> Floats:
-    if name not in contacts.columns:
-        return np.full(len(contacts), np.nan)
-    return np.asarray(contacts[name].to_numpy(np.float64, na_value=np.nan))
+def seen_of(
+    owner: npt.NDArray[np.int64], names: npt.NDArray[np.object_], times: Floats, terms: Terms
+) -> Seen:
+    """Return when each contact was there, of the steps that are remembered, shape (contacts, 168).
+
+    owner, names, times: whose each step is, its event and when.
+    """
+    there = ~np.isin(names.astype(str), DONE_TO_THEM)
+    return seen_hours(times[there], owner[there], len(terms.zones), terms.zones)
 
 
 def edges(ranked: RankedChannels) -> tuple[Floats, Floats]:

@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nextbest.columns import ANONYMOUS_ID, CHANNELS, CONTACT_ID
+from nextbest.columns import ANONYMOUS_ID, CHANNELS, CONTACT_ID, UNSUBSCRIBED
 
 log = logging.getLogger("nextbest.book")
 
 Floats = npt.NDArray[np.float64]
-UNSUBSCRIBED, SUBSCRIBED = "unsubscribed", "subscribed"
 EVERY_CHANNEL = ""
 """Stands for an event without a channel: it speaks of all of them."""
 

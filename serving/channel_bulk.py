@@ -4,7 +4,6 @@ Contacts of whom the event log knows nothing newer than the last build are decid
 the others as the service decides them, one by one. A test holds both to the same answers.
 """
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -21,39 +20,23 @@ from features.events.log import EventLog
 from features.everyone import Everyone, everyone
 from features.live import LiveContacts
 from features.state import LISTS_AS_OF
-from features.store import Store
 from features.tables import require
-from models._best_time import HOURS
 from models.candidates import BLOCK, COUNTS, DAY, KNOWN, Candidates
 from models.decision import NOTHING, Chosen
-from models.holdout import held_out
-from models.local_time import seen_hours
-from models.own_rates import OwnRates
 from models.permission import WEEK, permitted, sent_in_a_week
-from nextbest.columns import CONTACT_FEATURES, CONTACT_ID
+from nextbest.columns import CONTACT_FEATURES, CONTACT_ID, MESSAGE_SENT
 from nextbest.errors import NotReady
 from nextbest.settings import Settings
-from serving._channel_rank import RankedChannels, Terms, rank
+from serving._channel_rank import RankedChannels, Terms, seen_of
 from serving.budget import Budget, Skipped
 from serving.champions import Champions
 from serving.decisions import new_id
 from serving.engine import book_of
 from serving.parts import Parts
 from serving.people import People
-from serving.reach import (
-    DONE_TO_THEM,
-    SENT,
-    ChannelLadder,
-    choose,
-    default_first,
-    sources,
-    unknown_consent,
-    usable,
-)
+from serving.reach import ChannelLadder, choose, left_out, ranked_by, sources, unknown_consent, usable
 from serving.schemas import BestChannelRequest, ChannelDecision
 from serving.shelf import Shelf
-
-log = logging.getLogger("nextbest.answers")
 
 BLOCK_SIZE = 20_000
 """Contacts decided at a time."""
@@ -88,9 +71,10 @@ class ChannelBulk:
         self._book = book_of(settings, self._log)
         self._book.refresh()
         self._noted: list[Mapping[str, Any]] = []
+        self._live = LiveContacts.open(settings, self._log)
         parts = Parts(
-            settings, People(LiveContacts.open(settings, self._log)), Shelf(lambda _: None), self._champions,
-            Budget(), self._book, self._noted.append,
+            settings, People(self._live), Shelf(lambda _: None), self._champions, Budget(), self._book,
+            self._noted.append,
         )  # fmt: skip
         self._ladder = ChannelLadder(parts)
         self._parts = parts
@@ -153,11 +137,11 @@ class ChannelBulk:
         asked = ds.field(CONTACT_ID).isin(list(contact_ids))
         table = ds.dataset(require(self._settings, "contact_lists")).to_table([CONTACT_ID], filter=asked)
         built = table[CONTACT_ID].to_pylist()
-        try:
-            stored = Store(self._settings).online("contact_card", built) if built else []
+        try:  # the ladder finds the rows read here in memory
+            views = self._live.get(built, self.now.timestamp()) if built else []
         except StoreUnavailable as error:
             raise NotReady(f"{NOT_ONLINE} ({error})") from error
-        if any(row is None for row in stored):
+        if not all(view.known for view in views):
             raise NotReady(NOT_ONLINE)
 
     def record(self, decided: pa.Table, asked: BestChannelRequest) -> None:
@@ -180,35 +164,20 @@ class ChannelBulk:
 
     def _from_tables(self, block: Everyone, asked: BestChannelRequest) -> pa.Table:
         settings, now = self._settings, self.now.timestamp()
-        channels = tuple(asked.channels or settings.channels)
-        flags = self._book.flags(block.contact_ids, channels)
-        start = max(asked.at or self.now, self.now).timestamp()
-        terms = Terms(channels, settings, now, start, asked.window_hours, asked.value, flags.zones)
-        candidates = candidates_of(block, channels, now)
-        ranked, by_model = self._ranked(candidates, _seen(block, terms), terms)
+        flags = self._book.flags(block.contact_ids, tuple(asked.channels or settings.channels))
+        terms = Terms.of(asked, settings, flags.zones, self.now)
+        candidates = candidates_of(block, terms.channels, now)
+        seen = seen_of(block.step_owner, block.step_names, block.step_times, terms)
+        ranked, version, _ = ranked_by(self._parts, candidates, seen, terms, lambda _, work: work())
         allowed = permitted(
             terms.each, flags.consent, flags.reachable, candidates.of("sent_7d"),
             candidates.of("days_since_sent"), _sent_any(block, now),
-            unknown_consent(settings.unknown_consent, self._book.keeps_consents), settings.unknown_reach,
+            unknown_consent(settings, self._book), settings.unknown_reach,
         )  # fmt: skip
         chosen = choose(ranked, allowed & np.isfinite(ranked.send_at), asked.explore, self._parts.random())
-        out = np.zeros(len(block.contact_ids), dtype=np.bool_)
-        if asked.campaign_id is not None:
-            share, salt = settings.message_holdout_share, settings.message_holdout_salt
-            out = held_out(block.contact_ids, share, salt, asked.campaign_id)
-        return _table(block.contact_ids, ranked, chosen, sources(ranked, chosen, by_model), out, channels)
-
-    def _ranked(
-        self, candidates: Candidates, seen: npt.NDArray[np.float32], terms: Terms
-    ) -> tuple[RankedChannels, bool]:
-        """Return the channels ranked, and whether it was by a model."""
-        try:
-            return rank(usable(self._parts).model, candidates, seen, terms), True
-        except Skipped:
-            pass
-        except Exception:
-            log.exception("the channel model failed")
-        return default_first(rank(OwnRates(), candidates, seen, terms), terms), False
+        out = left_out(block.contact_ids, asked, settings)
+        named = sources(ranked, chosen, version is not None)
+        return _table(block.contact_ids, ranked, chosen, named, out, terms.channels)
 
 
 def candidates_of(block: Everyone, channels: tuple[str, ...], now: float) -> Candidates:
@@ -231,16 +200,9 @@ def candidates_of(block: Everyone, channels: tuple[str, ...], now: float) -> Can
     return Candidates(contacts, channels, blocks)
 
 
-def _seen(block: Everyone, terms: Terms) -> npt.NDArray[np.float32]:
-    there = ~np.isin(block.step_names.astype(str), DONE_TO_THEM)
-    if not there.any():
-        return np.zeros((len(block.contact_ids), HOURS), dtype=np.float32)
-    return seen_hours(block.step_times[there], block.step_owner[there], len(block.contact_ids), terms.zones)
-
-
 def _sent_any(block: Everyone, now: float) -> npt.NDArray[np.float64]:
     """Return models.permission.sent_in_a_week of each contact."""
-    sent = block.step_names == SENT
+    sent = block.step_names == MESSAGE_SENT
     owner, age = block.step_owner[sent], (now - block.step_times[sent]) / DAY
     count = len(block.contact_ids)
     recent = np.bincount(owner[age < WEEK], minlength=count).astype(np.float64)

@@ -23,12 +23,12 @@ from features.state import ContactState, ContactView
 from features.tables import table_path
 from models.alternatives import alternatives
 from models.catalogue import Catalogue
-from nextbest.columns import ANONYMOUS_ID, CHANNEL, CONTACT_ID, EVENT, TIMESTAMP
+from nextbest.columns import ANONYMOUS_ID, CHANNEL, CONTACT_ID, EVENT, SUBSCRIBED, TIMESTAMP, UNSUBSCRIBED
 from nextbest.errors import NextbestError
 from nextbest.settings import Settings
 from serving.access import Access
 from serving.answers import Answers
-from serving.book import SUBSCRIBED, UNSUBSCRIBED, ContactBook
+from serving.book import ContactBook
 from serving.budget import Budget
 from serving.champions import Champions
 from serving.compaction import Compaction

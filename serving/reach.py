@@ -1,7 +1,7 @@
 """The best channel of each contact: learned policy, own rates, configured default; never a forbidden one."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -10,16 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models._best_time import HOURS
+from features.state import ContactView
+from models._beyond import Seen
 from models.base import Floats
 from models.candidates import DAY, Candidates, contact_rows
 from models.decision import NOTHING, Chosen, best, explored
 from models.holdout import held_out
-from models.local_time import seen_hours
 from models.own_rates import OwnRates
 from models.permission import WEEK, blocked_by, most_in_a_week, sent_in_a_week
-from serving._channel_rank import UNKNOWN_CHANNEL, RankedChannels, Terms, edges, rank
-from serving.book import Record
+from nextbest.columns import MESSAGE_SENT
+from nextbest.settings import Settings
+from serving._channel_rank import RankedChannels, Terms, channel_settings, edges, rank, seen_of
+from serving.book import ContactBook, Record
 from serving.budget import Deadline, Skipped
 from serving.champions import Loaded
 from serving.decisions import new_id
@@ -45,19 +47,16 @@ SIMULATED = "simulated_model"
 CONSENTS_UNAVAILABLE = "consents_unavailable"
 NO_HOUR = "quiet_hours"
 OWN_RATES = OwnRates()
-SENT = "message_sent"
-DONE_TO_THEM = (SENT, "message_delivered", "message_bounced")
-"""Steps that do not tell that a contact was there."""
-
 Mask = npt.NDArray[np.bool_]
+Run = Callable[[str, Callable[[], RankedChannels]], RankedChannels]
 
 
 @dataclass(frozen=True)
 class _Given:
     """Everyone's channels ranked, and who did it."""
 
-    ranked: RankedChannels
     candidates: Candidates
+    ranked: RankedChannels
     version: str | None
     fallback: str | None
 
@@ -73,17 +72,18 @@ class ChannelLadder:
         deadline = self._parts.patience(len(asked.contact_ids))
         people = self._parts.people.many(asked.contact_ids, now, deadline)
         records = self._records(asked.contact_ids)
-        terms = self._terms(asked, records, now)
-        given = self._rank(asked, people, terms, now, deadline)
+        zones = np.array([record.timezone if record else None for record in records], dtype=object)
+        terms = Terms.of(asked, self._parts.settings, zones, now)
+        given = self._rank(asked, people, terms, deadline)
         ends = edges(given.ranked)
         blocked = [
-            [self._blocked(channel, record, person) for channel in terms.channels]
+            list(self._blocked(terms.channels, record, person).values())
             for record, person in zip(records, people, strict=True)
         ]
         allowed = np.array([[not why for why in row] for row in blocked]) & np.isfinite(given.ranked.send_at)
         chosen = choose(given.ranked, allowed, asked.explore, self._parts.random())
         named = sources(given.ranked, chosen, given.version is not None)
-        without = self._held_out(asked)
+        without = left_out(asked.contact_ids, asked, self._parts.settings)
         return BestChannel(
             contacts=[
                 self._decision(asked, row, person, record, given, chosen, str(named[row]),
@@ -99,10 +99,10 @@ class ChannelLadder:
             channel: Consent(
                 consent=record.consent.get(channel) if record else None,
                 reachable=record.reachable.get(channel) if record else None,
-                permitted=not (why := self._blocked(channel, record, person)),
+                permitted=not why,
                 blocked_by=why,
             )
-            for channel in self._parts.settings.channels
+            for channel, why in self._blocked(self._parts.settings.channels, record, person).items()
         }
 
     def _records(self, contact_ids: Sequence[str]) -> Sequence[Record | None]:
@@ -115,55 +115,19 @@ class ChannelLadder:
 
     # --- ranking
 
-    def _terms(self, asked: BestChannelRequest, records: Sequence[Record | None], now: datetime) -> Terms:
-        settings = self._parts.settings
-        return Terms(
-            channels=tuple(asked.channels or settings.channels),
-            settings=settings,
-            now=now.timestamp(),
-            start=max(asked.at or now, now).timestamp(),
-            window_hours=asked.window_hours,
-            value=asked.value,
-            zones=np.array([record.timezone if record else None for record in records], dtype=object),
-        )
-
     def _rank(
-        self,
-        asked: BestChannelRequest,
-        people: Sequence[Person],
-        terms: Terms,
-        now: datetime,
-        deadline: Deadline,
+        self, asked: BestChannelRequest, people: Sequence[Person], terms: Terms, deadline: Deadline
     ) -> _Given:
-        moment = now.timestamp()
         rows = [
             row
             for contact_id, person in zip(asked.contact_ids, people, strict=True)
-            for row in contact_rows(contact_id, person.view.features, person.view.channels, moment)
+            for row in contact_rows(contact_id, person.view.features, person.view.channels, terms.now)
         ]
         candidates = Candidates.from_long(pd.DataFrame(rows), terms.channels)
-        seen = _seen(people, terms)
-        try:
-            loaded = usable(self._parts)
-            ranked = deadline.run(loaded.version, lambda: rank(loaded.model, candidates, seen, terms))
-            return _Given(ranked, candidates, loaded.version, None)
-        except Skipped as skipped:
-            why = skipped.reason
-        except Exception:
-            log.exception("the channel model failed")
-            why = MODEL_FAILED
-        own = default_first(rank(OWN_RATES, candidates, seen, terms), terms)
-        return _Given(own, candidates, None, why)
+        ranked = ranked_by(self._parts, candidates, _seen(people, terms), terms, deadline.run)
+        return _Given(candidates, *ranked)
 
     # --- deciding
-
-    def _held_out(self, asked: BestChannelRequest) -> Mask:
-        """Tell who gets nothing, so that the campaign's worth can be measured; only campaigns hold out."""
-        if asked.campaign_id is None:
-            return np.zeros(len(asked.contact_ids), dtype=np.bool_)
-        settings = self._parts.settings
-        share, salt = settings.message_holdout_share, settings.message_holdout_salt
-        return held_out(asked.contact_ids, share, salt, asked.campaign_id)
 
     def _decision(
         self,
@@ -231,29 +195,53 @@ class ChannelLadder:
             )
         return found
 
-    def _blocked(self, channel: str, record: Record | None, person: Person) -> list[str]:
+    def _blocked(
+        self, channels: Iterable[str], record: Record | None, person: Person
+    ) -> dict[str, list[str]]:
+        """Return what forbids each channel, in their order."""
         if record is None:
-            return [CONSENTS_UNAVAILABLE]
-        state = person.view.channels.get(channel, {})
-        view = person.view
-        since = (view.now - state.get("last_sent", float("nan"))) / DAY
-        ages = [
-            (view.now - t) / DAY for n, t in zip(view.step_names, view.step_times, strict=True) if n == SENT
-        ]
-        week = sent_in_a_week(
-            float(sum(age < WEEK for age in ages)),
-            sum(2 ** (-age / WEEK) for age in ages),
-            view.features.get("sent_7d", 0.0),
-        )
-        settings = self._parts.settings
-        return blocked_by(
-            settings.channels.get(channel, UNKNOWN_CHANNEL),
-            consent=record.consent.get(channel),
-            reachable=record.reachable.get(channel),
-            sent_week=min(most_in_a_week(state.get("sent_7d", 0.0), since), float(week)),
-            unknown_consent=unknown_consent(settings.unknown_consent, self._parts.book.keeps_consents),
-            unknown_reach=settings.unknown_reach,
-        )
+            return {channel: [CONSENTS_UNAVAILABLE] for channel in channels}
+        settings, view = self._parts.settings, person.view
+        week, unknown = _sent_any(view), unknown_consent(settings, self._parts.book)
+        found = {}
+        for channel in channels:
+            state = view.channels.get(channel, {})
+            since = (view.now - state.get("last_sent", float("nan"))) / DAY
+            found[channel] = blocked_by(
+                channel_settings(settings, channel),
+                consent=record.consent.get(channel),
+                reachable=record.reachable.get(channel),
+                sent_week=min(most_in_a_week(state.get("sent_7d", 0.0), since), week),
+                unknown_consent=unknown,
+                unknown_reach=settings.unknown_reach,
+            )
+        return found
+
+
+def ranked_by(
+    parts: Parts, candidates: Candidates, seen: Seen, terms: Terms, run: Run
+) -> tuple[RankedChannels, str | None, str | None]:
+    """Return the channels ranked, by which model (None: the contacts' own rates), and why not by one.
+
+    run: runs a model of a version, or raises Skipped.
+    """
+    try:
+        loaded = usable(parts)
+        return run(loaded.version, lambda: rank(loaded.model, candidates, seen, terms)), loaded.version, None
+    except Skipped as skipped:
+        why = skipped.reason
+    except Exception:
+        log.exception("the channel model failed")
+        why = MODEL_FAILED
+    return default_first(rank(OWN_RATES, candidates, seen, terms), terms), None, why
+
+
+def left_out(contact_ids: Sequence[str], asked: BestChannelRequest, settings: Settings) -> Mask:
+    """Tell who gets nothing, so that the campaign's worth can be measured; only campaigns hold out."""
+    if asked.campaign_id is None:
+        return np.zeros(len(contact_ids), dtype=np.bool_)
+    share, salt = settings.message_holdout_share, settings.message_holdout_salt
+    return held_out(contact_ids, share, salt, asked.campaign_id)
 
 
 def choose(ranked: RankedChannels, allowed: Mask, explore: bool, random: np.random.Generator) -> Chosen:
@@ -297,27 +285,26 @@ def default_first(ranked: RankedChannels, terms: Terms) -> RankedChannels:
     return replace(ranked, order=order)
 
 
-def unknown_consent(
-    configured: Literal["auto", "deny", "allow"], keeps_consents: bool
-) -> Literal["deny", "allow"]:
+def unknown_consent(settings: Settings, book: ContactBook) -> Literal["deny", "allow"]:
     """Return what a consent nobody recorded means (nextbest.settings.Settings.unknown_consent)."""
-    if configured != "auto":
-        return configured
-    return "deny" if keeps_consents else "allow"
+    if settings.unknown_consent != "auto":
+        return settings.unknown_consent
+    return "deny" if book.keeps_consents else "allow"
 
 
-def _seen(people: Sequence[Person], terms: Terms) -> npt.NDArray[np.float32]:
-    """Return when each contact was there, of the steps that are remembered, shape (contacts, HOURS)."""
-    owner, times = [], []
-    for row, person in enumerate(people):
-        view = person.view
-        for name, seconds in zip(view.step_names, view.step_times, strict=True):
-            if name not in DONE_TO_THEM:
-                owner.append(row)
-                times.append(float(seconds))
-    if not owner:
-        return np.zeros((len(people), HOURS), dtype=np.float32)
-    return seen_hours(np.array(times), np.array(owner), len(people), terms.zones)
+def _sent_any(view: ContactView) -> float:
+    """Return models.permission.sent_in_a_week."""
+    steps = zip(view.step_names, view.step_times, strict=True)
+    ages = [(view.now - seconds) / DAY for name, seconds in steps if name == MESSAGE_SENT]
+    recent, weights = sum(age < WEEK for age in ages), sum(2 ** (-age / WEEK) for age in ages)
+    return float(sent_in_a_week(float(recent), weights, view.features.get("sent_7d", 0.0)))
+
+
+def _seen(people: Sequence[Person], terms: Terms) -> Seen:
+    views = [person.view for person in people]
+    owner = np.repeat(np.arange(len(views)), [len(view.step_names) for view in views])
+    names = np.array([name for view in views for name in view.step_names], dtype=object)
+    return seen_of(owner, names, np.concatenate([view.step_times for view in views]), terms)
 
 
 def _fallback(given: _Given, row: int, source: str, person: Person, record: Record | None) -> str | None:

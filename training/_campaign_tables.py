@@ -19,11 +19,10 @@ from features.events._identity import Graph
 from features.events._types import SCHEMAS
 from features.events.lake import Lake
 from features.events.log import EventLog
-from nextbest.columns import ORDER_COMPLETED
+from nextbest.columns import MESSAGE_SENT, ORDER_COMPLETED
 from nextbest.settings import Settings
 from training._attribution import Span, _write_decisions, _write_tail
 
-SENT = "message_sent"
 CAME = {
     "delivered": "message_delivered",
     "bounced": "message_bounced",
@@ -60,10 +59,10 @@ WITH sent AS (
         person, coalesce(message_id, event_id) AS message, min(moment) AS moment,
         arg_min(campaign, moment) AS campaign, arg_min(channel, moment) AS channel,
         bool_or(simulated) AS simulated
-    FROM happened WHERE event = '{SENT}' GROUP BY ALL
+    FROM happened WHERE event = '{MESSAGE_SENT}' GROUP BY ALL
 ),
 came AS (
-    SELECT person, message_id AS message, {flags} FROM happened WHERE event <> '{SENT}' GROUP BY ALL
+    SELECT person, message_id AS message, {flags} FROM happened WHERE event <> '{MESSAGE_SENT}' GROUP BY ALL
 )
 SELECT sent.*, {kept} FROM sent LEFT JOIN came USING (person, message)
 """
@@ -177,7 +176,7 @@ def campaign_tables(settings: Settings, span: Span) -> Iterator[CampaignTables]:
             connection.execute(query, values or None)
 
         run("SET enable_progress_bar = false")
-        wanted = [SENT, *CAME.values(), ORDER_COMPLETED]
+        wanted = [MESSAGE_SENT, *CAME.values(), ORDER_COMPLETED]
         run(_HAPPENED.format(**named, **read), now=span.now, since=since, events=wanted)
         run(_messages())
         run(_ORDERS)
@@ -188,4 +187,4 @@ def campaign_tables(settings: Settings, span: Span) -> Iterator[CampaignTables]:
 def _messages() -> str:
     flags = ", ".join(f"bool_or(event = '{event}') AS {name}" for name, event in CAME.items())
     kept = ", ".join(f"coalesce({name}, false) AS {name}" for name in CAME)
-    return _MESSAGES.format(SENT=SENT, flags=flags, kept=kept)
+    return _MESSAGES.format(MESSAGE_SENT=MESSAGE_SENT, flags=flags, kept=kept)

@@ -8,14 +8,21 @@ import pandas as pd
 
 from models._best_time import HOURS
 from models.local_time import week_hours
-from nextbest.columns import CHANNEL, CONTACT_ID, EVENT, ORDER_COMPLETED, PURCHASES, STEPS, TIMESTAMP
+from nextbest.columns import (
+    CHANNEL,
+    CONTACT_ID,
+    DONE_TO_THEM,
+    EVENT,
+    ORDER_COMPLETED,
+    PURCHASES,
+    STEPS,
+    TIMESTAMP,
+    UNSUBSCRIBED,
+)
 from training.attribution import AMOUNT, KEY, attribute
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-UNSUBSCRIBED = "unsubscribed"
-DONE_TO_THEM = ("message_sent", "message_delivered", "message_bounced")
-"""Steps that do not tell that a contact was there; the same are left out when the service decides."""
 EVERY_CHANNEL = "*"
 
 

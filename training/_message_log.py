@@ -13,12 +13,12 @@ from features.decay import DAY, factor
 from models.candidates import COUNTS, KNOWN, Candidates
 from models.local_time import week_hours
 from models.messages import ChannelLog
-from nextbest.columns import CHANNEL, CONTACT_ID, HALF_LIVES, TIMESTAMP
+from nextbest.columns import CHANNEL, CONTACT_ID, HALF_LIVES, MESSAGE_SENT, TIMESTAMP
 from training._message_context import earned_after, left_after, seen_before, zones_of
 
 Floats = npt.NDArray[np.float64]
-COUNTERS = {"message_sent": "sent", "message_opened": "opened", "message_clicked": "clicked"}
-CONTACT_COUNTERS = {"message_sent": "sent", "message_opened": "opens", "message_clicked": "clicks"}
+COUNTERS = {MESSAGE_SENT: "sent", "message_opened": "opened", "message_clicked": "clicked"}
+CONTACT_COUNTERS = {MESSAGE_SENT: "sent", "message_opened": "opens", "message_clicked": "clicks"}
 RESPONSES = ("message_opened", "message_clicked")
 RESPONSE_DAYS = 7.0
 """A response counts if it comes within this many days of the message."""
@@ -45,7 +45,7 @@ class _Channel:
         """Count an event."""
         self.counts = self.counts * _kept(now - self.at) + _ADDS[event]
         self.at = now
-        if event == "message_sent":
+        if event == MESSAGE_SENT:
             self.sent = now
         else:
             self.answered = now
@@ -102,7 +102,7 @@ def message_log(
     counts what happened strictly before it. Contact features are taken a microsecond before it.
     """
     frame = _message_events(events, channels)
-    sent = frame[(frame["event"] == "message_sent")]
+    sent = frame[(frame["event"] == MESSAGE_SENT)]
     known = sent["seconds"] <= until - RESPONSE_DAYS * DAY
     chosen = sent[known].tail(most)
     blocks = _blocks(frame, chosen.index, channels)

@@ -56,6 +56,8 @@ from nextbest.columns import (
     EVENT_ID,
     IDENTITY_COLUMNS,
     ORDER_ID,
+    SUBSCRIBED,
+    UNSUBSCRIBED,
 )
 
 _CHUNK = 50_000
@@ -395,7 +397,7 @@ def _note(connection: Connection, fact: str) -> None:
 
 def _speak_of_consent(events: Iterable[Row], contacts: Iterable[Row]) -> bool:
     told = any(row.get(f"consent_{channel}") is not None for row in contacts for channel in CHANNELS)
-    return told or any(row[EVENT] in ("unsubscribed", "subscribed") for row in events)
+    return told or any(row[EVENT] in (UNSUBSCRIBED, SUBSCRIBED) for row in events)
 
 
 def _fresh(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from models.local_time import week_hours
 from nextbest.columns import STEPS
-from serving import reach
+from serving import _channel_rank
 from training._message_context import DONE_TO_THEM, earned_after, left_after, seen_before, zones_of
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC).timestamp()
@@ -59,7 +59,7 @@ def test_what_is_done_to_contacts_does_not_tell_that_they_were_there_but_takes_i
 
 
 def test_the_service_leaves_out_the_same():
-    assert set(DONE_TO_THEM) == set(reach.DONE_TO_THEM)
+    assert set(DONE_TO_THEM) == set(_channel_rank.DONE_TO_THEM)
 
 
 def test_the_last_steps_are_looked_at_and_no_more():

@@ -18,7 +18,7 @@ from models.channel import Channel, Policy
 from models.interactions import Interactions
 from models.messages import ChannelLog
 from models.policy import policy_value, policy_weights
-from nextbest.columns import CHANNEL, CHANNELS, CONTACT_FEATURES, CONTACT_ID, TIMESTAMP
+from nextbest.columns import CHANNEL, CHANNELS, CONTACT_FEATURES, CONTACT_ID, MESSAGE_SENT, TIMESTAMP
 from nextbest.errors import BadInput, NotReady
 from training import plots
 from training._message_log import COUNTERS, RESPONSE_DAYS, Around, MessageLog, contact_counters, message_log
@@ -174,7 +174,7 @@ def _recorded(context: Context) -> MessageLog:
     """Read the lake's message events; raises NotReady where they are too few."""
     table = Lake(context.settings.lake).events(until=context.now)
     events = table.filter(table.event.isin([*COUNTERS])).to_pandas()
-    sent = int((events["event"] == "message_sent").sum())
+    sent = int((events["event"] == MESSAGE_SENT).sum())
     if sent < LEAST_MESSAGES:
         few = f"only {sent} messages sent" if sent else "no message events"
         raise NotReady(
