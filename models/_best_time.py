@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.base import Floats
+from models.policy import surely_gains
 
 HOURS = 168
 """Of a week in the contact's own time; 0 is Monday, midnight to one."""
@@ -26,8 +27,6 @@ PROFILES = (1, 2, 3, 5)
 """Numbers of profiles that are tried; the one likeliest on later messages is kept."""
 STEPS, MOST_ROWS = 30, 40_000
 """Of EM, and the messages' contacts it learns from."""
-SURE = 1.645
-"""Standard errors by which the factors must beat none, in log-likelihood a message."""
 MOST, LEAST = 4.0, 0.25
 """No factor beyond."""
 UNTRIED = 0.5
@@ -102,9 +101,9 @@ class BestTime:
         gains = [_gain(model, late) for model in options]
         best = int(np.argmax([gain.mean() for gain in gains]))
         by_segment = _gain(cls(config, Layers.of(early, PROFILES[best], config, seed, by_segment=True)), late)
-        finer = _surely(by_segment - gains[best])  # the best of many hours is taken: noise would be, too
+        finer = surely_gains(by_segment - gains[best])  # the best of many hours is taken: noise would be, too
         whole = Layers.of(sent, PROFILES[best], config, seed, by_segment=finer)
-        if not _surely(by_segment if finer else gains[best]):
+        if not surely_gains(by_segment if finer else gains[best]):
             return cls(config, Layers.flat(whole.tried))
         return cls(config, whole)
 
@@ -233,11 +232,6 @@ def _profiles(seen: npt.NDArray[Any], count: int, near: Floats, seed: int) -> tu
         shares = (belonging.sum(axis=0) + 1.0) / (len(rows) + count)
         belonging = _belonging(held, profiles, shares)
     return profiles, shares
-
-
-def _surely(gain: Floats) -> bool:
-    """Tell whether a gain a message is above zero by more than chance."""
-    return bool(gain.mean() > SURE * gain.std() / np.sqrt(len(gain)))
 
 
 def _gain(model: BestTime, late: Sent) -> Floats:

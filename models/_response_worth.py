@@ -19,12 +19,11 @@ from scipy.optimize import minimize
 
 from models._scaling import Scaling
 from models.base import Floats
+from models.policy import surely_gains
 
 Kept = Literal["one", "channels", "contacts"]
 STRENGTH = 100.0
 """Responses everyone's worth weighs as much as in each channel's."""
-SURE = 1.645
-"""Standard errors by which a finer answer must beat the coarser one on later responses."""
 RIDGE = 100.0
 """Penalty on the coefficients, in units of one response of mean worth."""
 LEAST = 2_000
@@ -71,8 +70,7 @@ class ResponseWorth:
             model = cls._fitted(early, names)
             options: tuple[Kept, ...] = ("channels", "contacts") if len(early) >= LEAST else ("channels",)
             for option in options:
-                gain = model._loss(late, names, kept) - model._loss(late, names, option)
-                if gain.mean() > SURE * gain.std() / np.sqrt(len(gain)):
+                if surely_gains(model._loss(late, names, kept) - model._loss(late, names, option)):
                     kept = option
         found = cls._fitted(answered, names)
         return cls(kept, found.everyone, found.channels, found.contacts if kept == "contacts" else None)

@@ -31,7 +31,7 @@ from models.base import Floats
 from models.best_arm import BestArm
 from models.candidates import Candidates
 from models.messages import ChannelLog
-from models.policy import policy_value, policy_weights, surely_better
+from models.policy import policy_value, policy_weights, surely_better, surely_gains
 from models.rfm import Rfm
 from nextbest.columns import CONTACT_FEATURES, CONTACT_ID
 from nextbest.errors import BadInput, NotReady
@@ -89,13 +89,13 @@ class Channel:
         policy = policy or self.policy
         if policy == "best_arm":
             return self.best_arm.estimate(candidates)
-        smoothed = self._smoothed(candidates)
+        smoothed, prior = self._smoothed(candidates)
         if policy == "rates" or self.trees is None:
             return smoothed
         learned = np.array([channel in self.trees.channels for channel in candidates.channels])
         probability = smoothed.probability.copy()
         if learned.any():
-            probability[:, learned] = self._by_trees(candidates, smoothed, np.flatnonzero(learned))
+            probability[:, learned] = self._by_trees(candidates, smoothed, prior, np.flatnonzero(learned))
         source = np.where(learned[None, :], "learned", smoothed.source).astype(object)
         return Estimate(probability, smoothed.strength, source)
 
@@ -184,8 +184,8 @@ class Channel:
             Unsubscribing.from_json(parts["leaving"]),
         )
 
-    def _smoothed(self, candidates: Candidates) -> Estimate:
-        """Return the contact's rate drawn to its segment's, which is drawn to everyone's."""
+    def _smoothed(self, candidates: Candidates) -> tuple[Estimate, Floats]:
+        """Return contacts' rates drawn to their segments', those to everyone's; and the segments'."""
         prior, strength, of_segment = self.rates.priors(
             _segment_of(candidates.contacts, self.rfm), candidates.channels
         )
@@ -196,12 +196,13 @@ class Channel:
             of_segment >= self.config.least_segment,
         ]
         source = np.select(layers, ["own_rates", "segment_rates"], "default").astype(object)
-        return Estimate(probability, strength + sent, source)
+        return Estimate(probability, strength + sent, source), prior
 
-    def _by_trees(self, candidates: Candidates, smoothed: Estimate, places: npt.NDArray[np.int64]) -> Floats:
+    def _by_trees(
+        self, candidates: Candidates, smoothed: Estimate, prior: Floats, places: npt.NDArray[np.int64]
+    ) -> Floats:
         """Return calibrated probabilities, shape (contacts, places)."""
         assert self.trees is not None  # noqa: S101 — the caller asked
-        prior = self.rates.priors(_segment_of(candidates.contacts, self.rfm), candidates.channels)[0]
         contacts = matrix(candidates.contacts, CONTACT_FEATURES)
         columns = [
             self.trees.probability(
@@ -255,8 +256,7 @@ class Channel:
 
     def _sent_inputs(self, log: ChannelLog, channels: tuple[str, ...]) -> Floats:
         """Return the trees' input for the channel each message went over, shape (messages, FEATURES)."""
-        smoothed = self._smoothed(log.states)
-        prior = self.rates.priors(_segment_of(log.states.contacts, self.rfm), log.states.channels)[0]
+        smoothed, prior = self._smoothed(log.states)
         contacts = matrix(log.states.contacts, CONTACT_FEATURES)
         out = np.empty((len(log), len(FEATURES)))
         for place in np.unique(log.sent):
@@ -296,7 +296,7 @@ class Channel:
 
         one, z = likelihood("best_arm"), ndtri(1 - RISK / len(options))
         gains = {policy: likelihood(policy) - one for policy in options}
-        sure = [p for p, g in gains.items() if g.mean() > z * g.std() / np.sqrt(len(g))]
+        sure = [p for p, g in gains.items() if surely_gains(g, z)]
         return max(sure, key=lambda p: float(gains[p].mean()), default="best_arm")
 
 

@@ -30,3 +30,8 @@ def surely_better(ours: Floats, theirs: Floats, outcomes: Floats, seed: int, lev
         drawn = random.integers(0, len(outcomes), len(outcomes))
         gains[row] = policy_value(ours[drawn], outcomes[drawn]) - policy_value(theirs[drawn], outcomes[drawn])
     return bool(np.nanquantile(gains, 1 - level) > 0)
+
+
+def surely_gains(gains: Floats, errors: float = 1.645) -> bool:
+    """Tell whether gains are above zero by so many standard errors (1.645: one-sided, 95 %)."""
+    return bool(gains.mean() > errors * gains.std() / np.sqrt(len(gains)))
