@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from features.events._identity import Person
 from nextbest.columns import ANONYMOUS_ID, CHANNELS, CONTACT_ID, UNSUBSCRIBED
 
 log = logging.getLogger("nextbest.book")
@@ -47,11 +48,10 @@ class ContactBook:
     """Looks up contacts; `refresh` is called by a background thread.
 
     `contacts()` and `words()` read the lake: CONTACT_COLUMNS, and (contact_id, channel, timestamp, event) of
-    all (un)subscriptions. `live_contacts(ids)` and `live_words(ids)` read the same out of the log since then:
-    what was said a moment ago counts. An unsubscription withdraws consent until a later subscription.
-    `members(ids)` returns the ids each is one person with, the one that stands for the person first; None:
-    each is somebody else. `visitors(ids)`: the anonymous ids of each, whose words count too; `live_words`
-    gives those under the contact's id.
+    all (un)subscriptions. `live_contacts(ids)` and `live_words(ids, owners)` read the same out of the log
+    since then: what was said a moment ago counts. An unsubscription withdraws consent until a later
+    subscription. `people(ids)` returns the person each is; None: each is somebody else. What a person said
+    under an anonymous id counts: `owners` tells whose each is, and words come under the contact's id.
     """
 
     def __init__(
@@ -59,15 +59,14 @@ class ContactBook:
         contacts: Callable[[], pd.DataFrame],
         words: Callable[[], pd.DataFrame],
         live_contacts: Callable[[Sequence[str]], pd.DataFrame],
-        live_words: Callable[[Sequence[str]], Iterable[Mapping[str, Any]]],
+        live_words: Callable[[Sequence[str], Mapping[str, str]], Iterable[Mapping[str, Any]]],
         stamp: Callable[[], object] = lambda: None,
-        members: Callable[[Sequence[str]], Sequence[Sequence[str]]] | None = None,
+        people: Callable[[Sequence[str]], Sequence[Person]] | None = None,
         log_keeps: Callable[[], bool] = lambda: False,
-        visitors: Callable[[Sequence[str]], Sequence[Iterable[str]]] | None = None,
     ) -> None:
         self._contacts, self._words, self._stamp = contacts, words, stamp
-        self._live_contacts, self._live_words, self._members = live_contacts, live_words, members or _alone
-        self._log_keeps, self._visitors = log_keeps, visitors or (lambda ids: [()] * len(ids))
+        self._live_contacts, self._live_words, self._people = live_contacts, live_words, people or _alone
+        self._log_keeps = log_keeps
         self._visits_said: Said = {}
         self._frame = pd.DataFrame()
         self._said: Said = {}
@@ -97,10 +96,10 @@ class ContactBook:
     def of(self, contact_ids: Sequence[str]) -> list[Record]:
         """Return one record a contact. Raises what the log raises: nobody is written to on old consents."""
         self.keeps_consents = self.keeps_consents or self._log_keeps()
-        people = self._members(contact_ids)
-        ids = list(dict.fromkeys(member for person in people for member in person))
-        found = dict(zip(ids, self._of(ids), strict=True))
-        return [_together([found[member] for member in person]) for person in people]
+        people = self._people(contact_ids)
+        visitors = {member: list(person.visitors) for person in people for member in person.members}
+        found = self._of(visitors)
+        return [_together([found[member] for member in _in_turn(person)]) for person in people]
 
     @property
     def visitors_who_spoke(self) -> set[str]:
@@ -129,19 +128,20 @@ class ContactBook:
                         known[0, row, [channel in (EVERY_CHANNEL, name) for name in channels]] = 0.0
         return Flags(known[0], known[1], zones)
 
-    def _of(self, contact_ids: Sequence[str]) -> list[Record]:
-        live = self._live_contacts(contact_ids)
+    def _of(self, visitors: Mapping[str, Sequence[str]]) -> dict[str, Record]:
+        """Return the record of each contact, with what was said under its anonymous ids."""
+        ids = list(visitors)
+        live = self._live_contacts(ids)
         newer = {} if live.empty else live.set_index(CONTACT_ID).to_dict("index")
-        said = _said(self._live_words(contact_ids))
-        found = []
-        visits = self._visitors(contact_ids)
-        for contact_id, row, seen in zip(contact_ids, self._rows(contact_ids), visits, strict=True):
+        said = _said(self._live_words(ids, {visitor: c for c, seen in visitors.items() for visitor in seen}))
+        found = {}
+        for (contact_id, seen), row in zip(visitors.items(), self._rows(ids), strict=True):
             fresh = {name: value for name, value in newer.get(contact_id, {}).items() if _given(value)}
             words = _latest(self._said.get(contact_id, {}), said.get(contact_id, {}))
             for visitor in seen:  # what was said before the login counts
                 words = _latest(words, self._visits_said.get(visitor, {}))
-            found.append(_record({**row, **fresh}, words))
-        if any(value is not None for record in found for value in record.consent.values()):
+            found[contact_id] = _record({**row, **fresh}, words)
+        if any(value is not None for record in found.values() for value in record.consent.values()):
             self.keeps_consents = True
         return found
 
@@ -173,8 +173,13 @@ def _record(row: Mapping[Any, Any], words: Mapping[str, tuple[float, bool]]) -> 
     )
 
 
-def _alone(contact_ids: Sequence[str]) -> list[list[str]]:
-    return [[contact_id] for contact_id in contact_ids]
+def _alone(contact_ids: Sequence[str]) -> list[Person]:
+    return [Person(contact_id, frozenset([contact_id])) for contact_id in contact_ids]
+
+
+def _in_turn(person: Person) -> list[str]:
+    """Return a person's ids, the one that stands for the person first."""
+    return [person.contact_id, *sorted(person.members - {person.contact_id})]
 
 
 def _together(records: Sequence[Record]) -> Record:

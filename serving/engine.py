@@ -237,30 +237,18 @@ def book_of(settings: Settings, events: EventLog) -> ContactBook:
         frame: pd.DataFrame = said.execute()
         return frame
 
-    def live_words(contact_ids: Sequence[str]) -> Iterable[Mapping[str, Any]]:
-        people = events.people(contact_ids)
-        owner = {v: c for c, person in zip(contact_ids, people, strict=True) for v in person.visitors}
-        tail = events.tail(contact_ids, events.fed(lake), sorted(owner))
+    def live_words(contact_ids: Sequence[str], owners: Mapping[str, str]) -> Iterable[Mapping[str, Any]]:
+        tail = events.tail(contact_ids, events.fed(lake), sorted(owners))
         told = [event for event in tail if event[EVENT] in (UNSUBSCRIBED, SUBSCRIBED)]
-        return [{**event, CONTACT_ID: event[CONTACT_ID] or owner[event[ANONYMOUS_ID]]} for event in told]
-
-    def visitors(contact_ids: Sequence[str]) -> list[list[str]]:
-        return [sorted(person.visitors) for person in events.people(contact_ids)]
+        return [{**event, CONTACT_ID: event[CONTACT_ID] or owners[event[ANONYMOUS_ID]]} for event in told]
 
     def stamp() -> object:
         return _stamp(
             [settings.lake / "contacts.parquet", settings.lake / "events", settings.lake / "manifest.json"]
         )
 
-    def members(contact_ids: Sequence[str]) -> list[list[str]]:
-        return [
-            [person.contact_id, *sorted(person.members - {person.contact_id})]
-            for person in events.people(contact_ids)
-        ]
-
-    return ContactBook(
-        lake.contacts, words, events.contacts, live_words, stamp, members, events.keeps_consents, visitors
-    )
+    keeps = events.keeps_consents
+    return ContactBook(lake.contacts, words, events.contacts, live_words, stamp, events.people, keeps)
 
 
 def _stamp(paths: Iterable[Path]) -> object:

@@ -134,7 +134,7 @@ def engine(home: Path, **settings: Any) -> Any:
     champions.models["basket"] = _rules()
     began = time.monotonic()
     nothing = pd.DataFrame(columns=["contact_id", "channel", "timestamp", "event"])
-    book = ContactBook(lambda: log.contacts(), lambda: nothing, lambda ids: pd.DataFrame(), lambda ids: [])
+    book = ContactBook(lambda: log.contacts(), lambda: nothing, lambda ids: pd.DataFrame(), lambda *_: [])
     book.refresh()
     budget = Budget()
     parts = Parts(settings_, People(live), shelf, champions, budget, book, lambda row: None)

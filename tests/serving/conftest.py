@@ -171,7 +171,7 @@ class Shop:
         shelf.refresh(NOW)
         nothing = pd.DataFrame(columns=["contact_id", "channel", "timestamp", "event"])
         book = ContactBook(
-            lambda: self.contacts, lambda: nothing, lambda ids: pd.DataFrame(), lambda ids: self.words
+            lambda: self.contacts, lambda: nothing, lambda ids: pd.DataFrame(), lambda *_: self.words
         )
         book.refresh()
         return Parts(

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from features.events._identity import Person
 from nextbest.columns import CONTACT_COLUMNS
 from serving.book import ContactBook
 
@@ -14,11 +15,14 @@ from .conftest import NOW
 def book(*contacts: dict[str, Any], said: Sequence[dict[str, Any]] = ()) -> ContactBook:
     frame = pd.DataFrame(list(contacts)).reindex(columns=list(CONTACT_COLUMNS))
     nothing = pd.DataFrame(columns=["contact_id", "channel", "timestamp", "event"])
-    one = {"a": ["b", "a"], "b": ["b", "a"]}
+    one = ("a", "b")
     made = ContactBook(
         lambda: frame, lambda: nothing, lambda ids: pd.DataFrame(),
-        lambda ids: [word for word in said if word["contact_id"] in ids],
-        members=lambda ids: [one.get(contact, [contact]) for contact in ids],
+        lambda ids, _: [word for word in said if word["contact_id"] in ids],
+        people=lambda ids: [
+            Person("b", frozenset("ab")) if contact in one else Person(contact, frozenset([contact]))
+            for contact in ids
+        ],
     )  # fmt: skip
     made.refresh()
     return made
@@ -47,7 +51,7 @@ def test_that_consents_are_kept_is_known_before_any_contact_with_one_is_looked_u
     frame = pd.DataFrame(columns=list(CONTACT_COLUMNS))
     words = pd.DataFrame(columns=["contact_id", "channel", "timestamp", "event"])
     held = ContactBook(
-        lambda: frame, lambda: words, lambda ids: pd.DataFrame(), lambda ids: [], log_keeps=lambda: bool(told)
+        lambda: frame, lambda: words, lambda ids: pd.DataFrame(), lambda *_: [], log_keeps=lambda: bool(told)
     )
     held.refresh()
     held.of(["anyone"])
@@ -72,8 +76,10 @@ def test_what_a_visitor_said_before_the_login_counts() -> None:
     )
     linked: dict[str, list[str]] = {}
     held = ContactBook(
-        lambda: frame, lambda: words, lambda ids: pd.DataFrame(), lambda ids: [],
-        visitors=lambda ids: [linked.get(contact, []) for contact in ids],
+        lambda: frame, lambda: words, lambda ids: pd.DataFrame(), lambda *_: [],
+        people=lambda ids: [
+            Person(contact, frozenset([contact]), dict.fromkeys(linked.get(contact, []))) for contact in ids
+        ],
     )  # fmt: skip
     held.refresh()
     assert held.of(["a"])[0].consent["email"] is True
