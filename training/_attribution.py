@@ -7,23 +7,12 @@ counts once. A message's touch names no item: whatever is ordered may follow it.
 """
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
-from typing import Any
+from contextlib import contextmanager
 
 import duckdb
-import pyarrow.parquet as pq
 
-from features._known import link_rows, merge_rows
-from features.events import _duck
-from features.events._identity import Graph
-from features.events._log_tables import DECISION_SCHEMA
-from features.events._types import SCHEMAS, to_arrow
-from features.events.lake import Lake
-from features.events.log import EventLog
 from nextbest.settings import Settings
+from training._happened import Reading, Span, reading
 
 VIEW_EVENTS = ("recommendation_viewed", "message_sent")
 CLICK_EVENTS = ("recommendation_clicked", "message_clicked")
@@ -49,14 +38,8 @@ SELECT
 FROM answers WHERE moment < $until OR $until IS NULL
 GROUP BY ALL
 """
-_EVENTS = """
-CREATE TABLE happened AS
-SELECT
-    event_id, event, timestamp AS moment, item_id, quantity, price,
-    coalesce(
-        merged_id, contact_id, if(timestamp <= coalesce(linked_until, timestamp), linked_id, NULL),
-        'visitor ' || anonymous_id
-    ) AS person,
+_COLUMNS = """
+    item_id, quantity, price,
     coalesce(properties->>'recommendation_id', properties->>'decision_id') AS decision_id,
     try_cast(properties->>'position' AS INTEGER) AS position,
     list_filter(
@@ -66,15 +49,7 @@ SELECT
         ),
         lambda product: product IS NOT NULL
     ) AS products
-FROM (
-    WITH lake AS ({lake}), log AS ({log})
-    SELECT * FROM lake UNION ALL SELECT * FROM log ANTI JOIN lake USING (event_id)
-)
-LEFT JOIN {links} USING (anonymous_id)
-LEFT JOIN {merges} ON contact_id = earlier_id
-WHERE timestamp <= $now
 """
-_WANTED = "event IN (SELECT unnest($events)) AND timestamp >= $since"
 _TOUCHES = """
 CREATE TABLE touches AS
 SELECT
@@ -158,16 +133,6 @@ WHERE s.moment < $until OR $until IS NULL
 """
 
 
-@dataclass(frozen=True)
-class Span:
-    """Which answers are looked at (since <= moment < until), until when, and the days a touch counts for."""
-
-    since: datetime | None
-    until: datetime | None
-    now: datetime
-    days: float
-
-
 @contextmanager
 def joined(settings: Settings, span: Span) -> Iterator[duckdb.DuckDBPyConnection]:
     """Yield a connection with two tables that do not grow with the log's answers.
@@ -175,51 +140,17 @@ def joined(settings: Settings, span: Span) -> Iterator[duckdb.DuckDBPyConnection
     `counts`: answers by placement, fallback, model_version, source and explore, with each one's `sources` by
     position. `results`: a row for each slot touched. Works on disk, in bounded memory.
     """
-    lake = Lake(settings.lake)
-    with lake.workspace() as folder, _duck.connect(folder, str(folder / "report.duckdb")) as connection:
-        with closing(EventLog(settings.event_log_url)) as log:
-            _write_decisions(log, folder / "decisions.parquet", span)
-            _write_tail(log, lake, folder / "log.parquet")
-            graph = Graph(log.links())
-        pq.write_table(link_rows(graph), folder / "links.parquet")
-        pq.write_table(merge_rows(graph), folder / "merges.parquet")
-        _join(connection, folder, lake, span)
-        yield connection
+    with reading(settings, span.since) as read:
+        _join(read, span)
+        yield read.connection
 
 
-def _write_decisions(log: EventLog, file: Path, span: Span) -> None:
-    with pq.ParquetWriter(file, DECISION_SCHEMA) as writer:
-        for table in log.decision_tables(span.since):
-            writer.write_table(table)
-
-
-def _write_tail(log: EventLog, lake: Lake, file: Path) -> None:
-    """Write the events that the lake was not fed yet."""
-    with pq.ParquetWriter(file, SCHEMAS["events"]) as writer:
-        for frame in log.read(log.fed(lake)):
-            writer.write_table(to_arrow(frame, "events"))
-
-
-def _join(connection: duckdb.DuckDBPyConnection, folder: Path, lake: Lake, span: Span) -> None:
-    def run(query: str, **values: Any) -> None:
-        connection.execute(query, values or None)
-
-    run("SET enable_progress_bar = false")
-    run(_ANSWERS.format(decisions=_duck.parquet([folder / "decisions.parquet"])))
-    (first,) = connection.execute("SELECT min(moment) FROM answers").fetchone() or (None,)
-    since = first or span.now
+def _join(read: Reading, span: Span) -> None:
+    run = read.run
+    run(_ANSWERS.format(decisions=read.decisions))
+    (first,) = read.connection.execute("SELECT min(moment) FROM answers").fetchone() or (None,)
     run(_COUNTS, until=span.until)
-    files = lake.files(since)
-    stored = _duck.select("*", files) if files else _duck.nothing(SCHEMAS["events"])
-    tail = _duck.select("*", [folder / "log.parquet"])
-    run(
-        _EVENTS.format(
-            lake=f"FROM ({stored}) WHERE {_WANTED}", log=f"FROM ({tail}) WHERE {_WANTED}",
-            links=_duck.parquet([folder / "links.parquet"]),
-            merges=_duck.parquet([folder / "merges.parquet"]),
-        ),
-        now=span.now, since=since, events=[*VIEW_EVENTS, *CLICK_EVENTS, *ORDERS],
-    )  # fmt: skip
+    read.happened([*VIEW_EVENTS, *CLICK_EVENTS, *ORDERS], _COLUMNS, first or span.now, span.now)
     run(_TOUCHES, clicks=list(CLICK_EVENTS), views=list(VIEW_EVENTS), messages=list(MESSAGES))
     run(_SLOTS)
     run(_MATCHED)

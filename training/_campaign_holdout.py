@@ -18,8 +18,8 @@ from models.holdout import held_out
 from nextbest.columns import CONTACT_ID
 from nextbest.errors import NotReady
 from nextbest.settings import Settings
-from training._attribution import Span
 from training._campaign_tables import CampaignTables
+from training._happened import Span
 from training._snapshots import contacts_seen
 
 LEVEL = 0.9

@@ -1,27 +1,16 @@
-"""The joins behind the campaign report, in DuckDB: messages and what came of them, orders, decisions.
-
-Who an event belongs to is told as in the decision report (training._attribution): the contact, another's
-earlier id being that other's, or the visitor, who is the contact once linked.
-"""
+"""The joins behind the campaign report, in DuckDB: messages and what came of them, orders, decisions."""
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import duckdb
 import pandas as pd
-import pyarrow.parquet as pq
 
-from features._known import link_rows, merge_rows
-from features.events import _duck
-from features.events._identity import Graph
-from features.events._types import SCHEMAS
-from features.events.lake import Lake
-from features.events.log import EventLog
 from nextbest.columns import MESSAGE_SENT, ORDER_COMPLETED
 from nextbest.settings import Settings
-from training._attribution import Span, _write_decisions, _write_tail
+from training._happened import Span, reading
 
 CAME = {
     "delivered": "message_delivered",
@@ -32,26 +21,11 @@ CAME = {
 }
 """Column of a message -> the event that makes it true."""
 
-_HAPPENED = """
-CREATE TABLE happened AS
-SELECT
-    event_id, event, timestamp AS moment, order_id, message_id,
-    coalesce(campaign_id, '') AS campaign, coalesce(channel, '') AS channel,
+_COLUMNS = """
+    order_id, message_id, coalesce(campaign_id, '') AS campaign, coalesce(channel, '') AS channel,
     coalesce(price, 0) * coalesce(quantity, 1) AS amount,
-    coalesce(properties->>'simulated' = 'true', false) AS simulated,
-    coalesce(
-        merged_id, contact_id, if(timestamp <= coalesce(linked_until, timestamp), linked_id, NULL),
-        'visitor ' || anonymous_id
-    ) AS person
-FROM (
-    WITH lake AS ({lake}), log AS ({log})
-    SELECT * FROM lake UNION ALL SELECT * FROM log ANTI JOIN lake USING (event_id)
-)
-LEFT JOIN {links} USING (anonymous_id)
-LEFT JOIN {merges} ON contact_id = earlier_id
-WHERE timestamp <= $now
+    coalesce(properties->>'simulated' = 'true', false) AS simulated
 """
-_WANTED = "event IN (SELECT unnest($events)) AND (timestamp >= $since OR $since IS NULL)"
 _MESSAGES = """
 CREATE TABLE messages AS
 WITH sent AS (
@@ -155,33 +129,14 @@ class CampaignTables:
 @contextmanager
 def campaign_tables(settings: Settings, span: Span) -> Iterator[CampaignTables]:
     """Yield the tables up to span.now, from span.days before span.since. Works on disk, in bounded memory."""
-    lake = Lake(settings.lake)
-    with lake.workspace() as folder, _duck.connect(folder, str(folder / "report.duckdb")) as connection:
-        with closing(EventLog(settings.event_log_url)) as log:
-            _write_decisions(log, folder / "decisions.parquet", span)
-            _write_tail(log, lake, folder / "log.parquet")
-            graph = Graph(log.links())
-        links, merges = folder / "links.parquet", folder / "merges.parquet"
-        pq.write_table(link_rows(graph), links)
-        pq.write_table(merge_rows(graph), merges)
+    with reading(settings, span.since) as read:
         since = span.since - timedelta(days=span.days) if span.since else None
-        files = lake.files(since)
-        stored = _duck.select("*", files) if files else _duck.nothing(SCHEMAS["events"])
-        tail = _duck.select("*", [folder / "log.parquet"])
-        named = {"links": _duck.parquet([links]), "merges": _duck.parquet([merges])}
-        read = {"lake": f"FROM ({stored}) WHERE {_WANTED}", "log": f"FROM ({tail}) WHERE {_WANTED}"}
-        decisions = _duck.parquet([folder / "decisions.parquet"])
-
-        def run(query: str, **values: Any) -> None:
-            connection.execute(query, values or None)
-
-        run("SET enable_progress_bar = false")
-        wanted = [MESSAGE_SENT, *CAME.values(), ORDER_COMPLETED]
-        run(_HAPPENED.format(**named, **read), now=span.now, since=since, events=wanted)
-        run(_messages())
-        run(_ORDERS)
-        run(_AUDIENCE.format(decisions=decisions, **named), now=span.now, until=span.until)
-        yield CampaignTables(connection, span)
+        read.happened([MESSAGE_SENT, *CAME.values(), ORDER_COMPLETED], _COLUMNS, since, span.now)
+        read.run(_messages())
+        read.run(_ORDERS)
+        audience = _AUDIENCE.format(decisions=read.decisions, merges=read.merges)
+        read.run(audience, now=span.now, until=span.until)
+        yield CampaignTables(read.connection, span)
 
 
 def _messages() -> str:

@@ -19,6 +19,7 @@ from nextbest.columns import (
     TIMESTAMP,
     UNSUBSCRIBED,
 )
+from training._timeline import Timeline, codes
 from training.attribution import AMOUNT, KEY, attribute
 
 Floats = npt.NDArray[np.float64]
@@ -42,17 +43,17 @@ def seen_before(
     """
     out = np.zeros((len(sent), HOURS), dtype=np.float32)
     steps = steps[~steps[EVENT].isin(PURCHASES)].sort_values([CONTACT_ID, "seconds"], kind="stable")
-    codes, owner = _codes(sent[CONTACT_ID], steps[CONTACT_ID])
-    zone_of_contact = np.full(codes.max(initial=-1) + 1, None, dtype=object)
-    zone_of_contact[codes] = zones
+    contact, owner = codes(sent[CONTACT_ID].astype(str), steps[CONTACT_ID].astype(str))
+    zone_of_contact = np.full(contact.max(initial=-1) + 1, None, dtype=object)
+    zone_of_contact[contact] = zones
     held = owner < len(zone_of_contact)
     steps, owner = steps[held], owner[held]
     order = np.argsort(owner, kind="stable")
     owner, seconds = owner[order], steps["seconds"].to_numpy(np.float64)[order]
     there = ~steps[EVENT].isin(DONE_TO_THEM).to_numpy()[order]
     hours = week_hours(seconds, zone_of_contact[owner])
-    first = np.searchsorted(owner, codes)
-    until = _before(owner, seconds, codes, sent["seconds"].to_numpy(np.float64))
+    first = np.searchsorted(owner, contact)
+    until = Timeline(owner, seconds).place(contact, sent["seconds"].to_numpy(np.float64), "left")
     for back in range(1, STEPS + 1):
         place = until - back
         rows = np.flatnonzero(place >= first)
@@ -108,17 +109,3 @@ def earned_after(
         earned[rows] = credits["revenue"].to_numpy() * margin
     earned[np.where(np.isfinite(answered), answered, sent["seconds"]) > until - days * 86_400.0] = np.nan
     return earned
-
-
-def _codes(asked: "pd.Series[str]", held: "pd.Series[str]") -> tuple[Ints, Ints]:
-    """Return both as numbers, those asked for first."""
-    codes, _ = pd.factorize(pd.concat([asked.astype(str), held.astype(str)], ignore_index=True))
-    return codes[: len(asked)].astype(np.int64), codes[len(asked) :].astype(np.int64)
-
-
-def _before(owner: Ints, seconds: Floats, asked: Ints, moments: Floats) -> Ints:
-    """Return the place after the asked owner's last entry before a moment; entries by owner, then time."""
-    times = np.unique(np.concatenate([seconds, moments]))
-    spread = len(times) + 1
-    held = owner * spread + np.searchsorted(times, seconds)
-    return np.searchsorted(held, asked * spread + np.searchsorted(times, moments), side="left")

@@ -23,6 +23,7 @@ import pandas as pd
 from models.base import Floats
 from nextbest.columns import CONTACT_ID, TIMESTAMP
 from nextbest.errors import BadInput
+from training._timeline import Timeline, codes
 
 Rule = Literal["last_touch", "linear", "position", "markov", "shapley"]
 RULES: tuple[Rule, ...] = get_args(Rule)
@@ -107,31 +108,18 @@ class Paths:
 
 def _paths(touches: pd.DataFrame, conversions: pd.DataFrame, days: float, keys: Ints) -> Paths:
     """Find each conversion's touches: a slice of the touches sorted by contact and time."""
-    contact, buyer = _codes(touches[CONTACT_ID], conversions[CONTACT_ID])
+    contact, buyer = codes(touches[CONTACT_ID], conversions[CONTACT_ID])
     moment, bought = _micros(touches[TIMESTAMP]), _micros(conversions[TIMESTAMP])
     order = np.lexsort((moment, contact))
-    opened = bought - int(days * DAY)
-    # contact and time as one number: the time's rank keeps the product within 64 bits
-    times = np.unique(np.concatenate([moment, bought, opened]))
-    spread = len(times) + 1
-
-    def place(who: Ints, when: Ints) -> Ints:
-        return who * spread + np.searchsorted(times, when)
-
-    line = place(contact, moment)[order]
-    first = np.searchsorted(line, place(buyer, opened), side="left")
-    length = np.searchsorted(line, place(buyer, bought), side="right") - first
+    line = Timeline(contact[order], moment[order])
+    first = line.place(buyer, bought - int(days * DAY), "left")
+    length = line.place(buyer, bought, "right") - first
     conversion = np.repeat(np.arange(len(conversions)), length)
     start = np.cumsum(length) - length
     step = np.arange(len(conversion)) - start[conversion]
     touch = order[first[conversion] + step]
     rest = order[~np.isin(order, touch)]
     return Paths(touch, conversion, keys[touch], step, length[conversion], keys[rest], contact[rest])
-
-
-def _codes(touched: "pd.Series[Any]", bought: "pd.Series[Any]") -> tuple[Ints, Ints]:
-    codes, _ = pd.factorize(pd.concat([touched, bought], ignore_index=True))
-    return codes[: len(touched)].astype(np.int64), codes[len(touched) :].astype(np.int64)
 
 
 def _micros(times: "pd.Series[Any]") -> Ints:

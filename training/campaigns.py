@@ -15,10 +15,10 @@ import pandas as pd
 from nextbest.columns import CONTACT_ID, TIMESTAMP
 from nextbest.errors import BadInput
 from nextbest.settings import Settings
-from training._attribution import Span
 from training._campaign_holdout import LEAST, LEVEL, NO_CHANNEL, Incremental, audience_of, incremental
 from training._campaign_segments import UNKNOWN, segments
 from training._campaign_tables import CAME, campaign_tables
+from training._happened import Span
 from training.attribution import AMOUNT, KEY, Credits, Rule, attribute, check
 
 By = Literal["campaign", "channel", "segment"]

@@ -12,7 +12,8 @@ import pandas as pd
 from models.base import Floats
 from nextbest.errors import BadInput
 from nextbest.settings import Settings
-from training._attribution import Span, joined
+from training._attribution import joined
+from training._happened import Span
 from training.metrics import wilson
 
 By = Literal["placement", "source", "fallback", "model_version", "position"]

@@ -17,9 +17,9 @@ from models._scaling import Scaling
 from models.base import Floats
 from nextbest.columns import CONTACT_FEATURES, CONTACT_ID, TIMESTAMP
 from nextbest.settings import Settings
-from training._attribution import Span
 from training._campaign_holdout import audience_of
 from training._campaign_tables import campaign_tables
+from training._happened import Span
 from training._off_policy_log import Ints
 from training._snapshots import frames
 from training.off_policy import Fit, Log, Overlap, Predict, ThinOverlap, compare, cross_fitted, one_hot
