@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from features.timeline import Timeline, codes
 from models._best_time import HOURS
 from models.local_time import week_hours
 from nextbest.columns import (
@@ -19,7 +20,6 @@ from nextbest.columns import (
     TIMESTAMP,
     UNSUBSCRIBED,
 )
-from training._timeline import Timeline, codes
 from training.attribution import AMOUNT, KEY, attribute
 
 Floats = npt.NDArray[np.float64]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from features.events.lake import Lake
+from features.outcomes import Outcomes
 from features.snapshots import contact_frame
 from features.tables import require
 from nextbest.columns import CONTACT_FEATURES, CONTACT_ID, TIMESTAMP
@@ -35,6 +36,8 @@ class Snapshots:
     """Orders within the horizon after the moment."""
     spend: Floats
     """What they and any refunds came to."""
+    waits: Floats
+    """Days from the moment to the next order; infinite where none came while the data last."""
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -47,8 +50,16 @@ class Snapshots:
     def at(self, moments: Sequence[datetime]) -> "Snapshots":
         """Return the rows of the given moments."""
         wanted = pd.DatetimeIndex([pd.Timestamp(moment) for moment in moments])
-        rows = self.frame[TIMESTAMP].isin(wanted).to_numpy()
-        return Snapshots(self.frame[rows].reset_index(drop=True), self.orders[rows], self.spend[rows])
+        return self.take(self.frame[TIMESTAMP].isin(wanted).to_numpy())
+
+    def take(self, rows: npt.NDArray[np.bool_]) -> "Snapshots":
+        """Return some of the rows."""
+        frame = self.frame[rows].reset_index(drop=True)
+        return Snapshots(frame, self.orders[rows], self.spend[rows], self.waits[rows])
+
+    def seen(self, until: datetime) -> Floats:
+        """Return the days from each moment to `until`."""
+        return ((pd.Timestamp(until) - self.frame[TIMESTAMP]) / pd.Timedelta(days=1)).to_numpy(np.float64)
 
     def features(self, rows: int | None = None) -> pd.DataFrame:
         """Return CONTACT_FEATURES as float64, of the first rows: what a pyfunc is given."""
@@ -61,23 +72,20 @@ def split_of(context: Context, horizon_days: int) -> TemporalSplit:
     return TemporalSplit.of(Lake(context.settings.lake).span(), context, days)
 
 
-def snapshots(context: Context, service: str, moments: Sequence[datetime], horizon_days: int) -> Snapshots:
-    """Read contacts with orders at each moment and their orders in the days after, point in time.
+def snapshots(context: Context, service: str, moments: Sequence[datetime], horizon_days: float) -> Snapshots:
+    """Read contacts with orders at each moment and what they did in the days after, point in time.
 
     Raises NotReady where there is none at any moment.
     """
-    spine = _spine(context, moments)
-    later = spine.assign(**{TIMESTAMP: spine[TIMESTAMP] + timedelta(days=horizon_days)})
-    both = frames(context.settings, service, pd.concat([spine, later], ignore_index=True))
-    now, then = both.iloc[: len(spine)], both.iloc[len(spine) :].reset_index(drop=True)
-    bought = (now["orders_total"] > 0).to_numpy()
-    if not bought.any():
+    now = frames(context.settings, service, _spine(context, moments))
+    held = now[(now["orders_total"] > 0).to_numpy()].reset_index(drop=True)
+    if held.empty:
         raise NotReady("nobody had ordered by the moments to learn from; nextbest ingest orders first")
-    columns = [CONTACT_ID, TIMESTAMP, *CONTACT_FEATURES]
-    gained = (then[["orders_total", "spend_total"]] - now[["orders_total", "spend_total"]]).to_numpy(
-        np.float64
-    )
-    return Snapshots(now.loc[bought, columns].reset_index(drop=True), gained[bought, 0], gained[bought, 1])
+    held = held[[CONTACT_ID, TIMESTAMP, *CONTACT_FEATURES]]
+    outcomes = Outcomes.read(context.settings)
+    asked = (held[CONTACT_ID].tolist(), held[TIMESTAMP])
+    orders, spend = outcomes.within(*asked, horizon_days)
+    return Snapshots(held, orders, spend, outcomes.waits(*asked))
 
 
 def frames(settings: Settings, service: str, spine: pd.DataFrame) -> pd.DataFrame:

@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from features.timeline import Timeline, codes
 from models.base import Floats
 from nextbest.columns import CONTACT_ID, TIMESTAMP
 from nextbest.errors import BadInput
-from training._timeline import Timeline, codes
 
 Rule = Literal["last_touch", "linear", "position", "markov", "shapley"]
 RULES: tuple[Rule, ...] = get_args(Rule)
