@@ -94,7 +94,7 @@ class Outcomes:
     def _asked(self, contact_ids: Sequence[str], moments: "pd.Series[pd.Timestamp]") -> tuple[Ints, Ints]:
         utc = pd.to_datetime(moments, utc=True).astype("datetime64[us, UTC]")
         owner = self.contacts.get_indexer(pd.Index(list(contact_ids), dtype=object))
-        return owner.astype(np.int64), utc.astype("int64").to_numpy()
+        return np.asarray(owner, np.int64), np.asarray(utc.astype("int64"), np.int64)
 
     def _place(self, owner: Ints, at: Ints) -> Ints:
         """Return the place after each owner's last row at or before a moment; 0 for an owner unknown."""

@@ -75,7 +75,7 @@ class BgNbd:
             )
         return np.where(x > 0, 1 / (1 + odds), 1.0)
 
-    def expected_orders(self, x: Floats, t_x: Floats, seen: Floats, horizon: float) -> Floats:
+    def expected_orders(self, x: Floats, t_x: Floats, seen: Floats, horizon: float | Floats) -> Floats:
         """Return the expected orders in the next `horizon` (equation 10 of the paper).
 
         Euler's transformation of its 2F1 keeps the terms in range for contacts with hundreds of orders: with
@@ -93,7 +93,7 @@ class BgNbd:
             closed = np.where(trusted, closed, self._summed(x, seen, horizon))
         return self.p_alive(x, t_x, seen) * closed
 
-    def p_at_least(self, n: int, x: Floats, t_x: Floats, seen: Floats, horizon: float) -> Floats:
+    def p_at_least(self, n: int, x: Floats, t_x: Floats, seen: Floats, horizon: float | Floats) -> Floats:
         """Return P(n or more orders within `horizon`), n ≥ 1.
 
         Given that the contact is alive, λ and p are independent with posteriors Gamma(r+x, α+T) and
@@ -102,7 +102,7 @@ class BgNbd:
         """
         return self.p_alive(x, t_x, seen) * self._if_alive(n, x, seen, horizon)
 
-    def p_none(self, x: Floats, t_x: Floats, seen: Floats, horizon: float) -> Floats:
+    def p_none(self, x: Floats, t_x: Floats, seen: Floats, horizon: float | Floats) -> Floats:
         """Return P(no order within `horizon`) = 1 - P(alive) (1 - ((α+T)/(α+T+horizon))^(r+x)).
 
         Exact: in this model a contact leaves only upon an order, so one that is alive stays until its next.
@@ -116,12 +116,12 @@ class BgNbd:
             wait = (self.alpha + seen) * np.expm1(-np.log1p(-0.5 / alive) / (self.r + x))
         return np.where((alive > 0.5) & np.isfinite(wait), wait, np.nan)
 
-    def _if_alive(self, n: int, x: Floats, seen: Floats, horizon: float) -> Floats:
+    def _if_alive(self, n: int, x: Floats, seen: Floats, horizon: float | Floats) -> Floats:
         due = betainc(n, self.r + x, horizon / (self.alpha + seen + horizon))
         stayed = betaln(self.a, self.b + x + n - 1) - betaln(self.a, self.b + x)
         return due * np.exp(stayed)
 
-    def _summed(self, x: Floats, seen: Floats, horizon: float) -> Floats:
+    def _summed(self, x: Floats, seen: Floats, horizon: float | Floats) -> Floats:
         """Return the expected orders of a contact that is alive as Σ P(n or more), where 2F1 gives way."""
         total = np.zeros(len(x))
         for n in range(1, 10_000):

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import ClassVar, Self
 
+import numpy as np
 import pandas as pd
 
-from models._leaving import leaving
+from models._leaving import asked_days, leaving
 from models._standing import Standing
+from models.base import Floats
 from models.value import Value
 
 
@@ -23,13 +25,11 @@ class BgNbdChurn:
     def learn(cls, frame: pd.DataFrame, value: Value | None = None) -> Self:
         """Take a value model, or learn one from contacts with orders; raises NotReady as that does."""
         value = value or Value.learn(frame)
-        return cls(value, Standing.learn(value.score(frame)["p_no_order"].to_numpy()))
+        return cls(value, Standing.learn(_p_none(value, frame)))
 
     def score(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return probability, percentile, band and source."""
-        return leaving(
-            frame.index, self.value.score(frame)["p_no_order"].to_numpy(), self.standing, self.kind
-        )
+        return leaving(frame.index, _p_none(self.value, frame), self.standing, self.kind)
 
     predict = score
 
@@ -44,3 +44,7 @@ class BgNbdChurn:
         """Read what save wrote."""
         standing = Standing.from_json(json.loads((folder / "standing.json").read_text()))
         return cls(Value.load(folder / "value"), standing)
+
+
+def _p_none(value: Value, frame: pd.DataFrame) -> Floats:
+    return value.p_none(frame, asked_days(frame, np.full(len(frame), value.config.horizon_days)))

@@ -1,63 +1,99 @@
-"""Churn: P(a contact with orders places none within the horizon), by boosted trees, calibrated."""
+"""Churn: P(a contact with orders places none within the horizon), and when its next order is to be expected.
+
+Both are read off one survival curve (models._survival). The horizon is set, or follows each contact's own
+cadence: so many of its usual gaps between orders, a cadence that is drawn towards the category's.
+"""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar, Self
 
-import lightgbm as lgb
 import numpy as np
 import pandas as pd
 
-from models._calibration import Calibration
-from models._frame import matrix, orders
-from models._leaving import leaving
+from models._certainty import Certainty
+from models._frame import floats, orders
+from models._leaving import HORIZON, asked_days, leaving
 from models._phrases import phrase
 from models._standing import Standing
+from models._survival import FEATURES, HORIZONS, Survival, Trees, Waits, importance, waits_of
 from models.base import Floats
 from models.rfm import Rfm
-from models.rules import Rules
 from models.value import Value, ValueConfig
-from nextbest.columns import CONTACT_FEATURES
-from nextbest.errors import BadInput, NotReady
+from nextbest.errors import NotReady
 from nextbest.progress import Progress, silent
 
-FROM_VALUE = ("p_alive", "p_no_order", "expected_orders")
-FROM_RFM = ("r", "f", "m")
-FEATURES = (*CONTACT_FEATURES, *FROM_VALUE, *FROM_RFM, "rule_score")
+TOP_CATEGORY = "top_category"
+"""A frame may carry this column: the category the contact buys most in, for its cadence."""
+QUANTILES = (0.5, 0.1, 0.9)
+"""Of the next order's date: the middle, and the interval that holds it with 80 %."""
+DATES = ("days", "low_days", "high_days")
 
 
 @dataclass(frozen=True)
 class ChurnConfig:
-    """Settings of the churn model: few leaves, many rows a leaf, since the log-odds are nearly additive."""
+    """Settings of the churn model."""
 
-    horizon_days: float = 30.0
-    """Churned: no order in this many days."""
-    leaves: int = 7
-    rounds: int = 300
-    learning_rate: float = 0.03
-    rows_in_leaf: int = 200
-    """Fewer on small data: a fiftieth of the rows at most."""
-    features_a_tree: float = 0.5
-    rows_a_tree: float = 0.7
-    l2: float = 10.0
-    threads: int = 1
+    horizon_days: float | None = 30.0
+    """Churned: no order in this many days; None: by each contact's cadence."""
+    gaps: float = 3.0
+    """By cadence: so many usual gaps without an order, rounded up to one of HORIZONS."""
+    category_weight: float = 2.0
+    """Gaps that the category's cadence counts for, beside the contact's own."""
+    trees: Trees = field(default_factory=Trees)
     least_rows: int = 200
     """Rows of training, and of calibration, below which nothing is learned."""
 
 
 @dataclass(frozen=True)
-class ChurnHistory:
-    """Contacts at past moments and whether each placed no order within the horizon (1.0) or did (0.0)."""
+class Cadence:
+    """How many days without an order are many for a contact."""
 
-    frame: pd.DataFrame
-    """CONTACT_FEATURES at the training cuts, one after another."""
-    labels: Floats
-    later: pd.DataFrame
-    """The same at later cuts, whose label windows begin where the training's have ended: for calibration."""
-    later_labels: Floats
+    usual_gap: float
+    """Days between orders of the contact in the middle."""
+    category_gaps: Mapping[str, float]
+    """Category -> usual days between purchases in it."""
+    gaps: float = ChurnConfig.gaps
+    category_weight: float = ChurnConfig.category_weight
+
+    @classmethod
+    def learn(cls, frame: pd.DataFrame, category_gaps: Mapping[str, float], config: ChurnConfig) -> Self:
+        """Learn the usual gap from contacts at a moment."""
+        gaps = floats(frame, "order_gap_days")
+        usual = float(np.nanmedian(gaps)) if np.isfinite(gaps).any() else float(HORIZONS[2])
+        return cls(usual, dict(category_gaps), config.gaps, config.category_weight)
+
+    def days(self, frame: pd.DataFrame) -> Floats:
+        """Return the usual days between orders: the contact's own mean, drawn towards the category's."""
+        category = np.full(len(frame), self.usual_gap)
+        if TOP_CATEGORY in frame.columns and self.category_gaps:
+            known = frame[TOP_CATEGORY].map(self.category_gaps).to_numpy(dtype=np.float64)
+            category = np.where(np.isfinite(known), known, category)
+        own = np.nan_to_num(floats(frame, "order_gap_days"))
+        count = np.where(own > 0, np.fmax(orders(frame) - 1, 0.0), 0.0)
+        return (count * own + self.category_weight * category) / (count + self.category_weight)
+
+    def horizons(self, frame: pd.DataFrame) -> Floats:
+        """Return `gaps` usual gaps, rounded up to one of HORIZONS."""
+        ladder = np.array(HORIZONS, dtype=np.float64)
+        place = np.searchsorted(ladder, self.gaps * self.days(frame) - 1e-9)
+        return ladder[np.minimum(place, len(ladder) - 1)]
+
+
+@dataclass(frozen=True)
+class ChurnHistory:
+    """What the model learns from."""
+
+    early: Waits
+    """Contacts at the training cuts, one after another."""
+    later: Waits
+    """The same at later cuts, whose windows begin where the training's have ended: for calibration."""
     snapshot: pd.DataFrame
     """The latest training cut alone: RFM classes and the value model are learned on it."""
+    category_gaps: Mapping[str, float] | None = None
+    """Category -> usual days between purchases in it."""
 
 
 @dataclass(frozen=True)
@@ -72,21 +108,21 @@ class Driver:
 
 
 class Churn:
-    """LightGBM on the contact's features, the value model's and RFM's answers, and the rule score."""
+    """The survival curve at each contact's horizon, its interval, and where it stands among all contacts."""
 
     kind: ClassVar[str] = "churn"
 
     def __init__(
         self,
         config: ChurnConfig,
-        booster: lgb.Booster,
-        calibration: Calibration,
+        survival: Survival,
         standing: Standing,
-        rfm: Rfm,
-        value: Value | None,
+        certainty: Certainty,
+        cadence: Cadence,
     ) -> None:
-        self.config, self.booster, self.calibration, self.standing = config, booster, calibration, standing
-        self.rfm, self.value = rfm, value
+        self.config, self.survival = config, survival
+        self.standing, self.certainty = standing, certainty
+        self.cadence = cadence
 
     @classmethod
     def learn(
@@ -96,31 +132,59 @@ class Churn:
         seed: int = 7,
         progress: Progress = silent,
     ) -> Self:
-        """Learn the trees, then calibrate them on the later window; raises NotReady on too little data."""
+        """Learn the curve, then calibrate it on the later window; raises NotReady on too little data."""
         config = config or ChurnConfig()
-        _require(data.labels, config.least_rows, "training")
-        _require(data.later_labels, config.least_rows, "calibration")
-        rfm, value = Rfm.learn(data.snapshot), _value(data.snapshot, config)
-        progress("churn: trees", 0, config.rounds)
-        booster = _boost(features(data.frame, rfm, value), data.labels, config, seed)
-        progress("churn: trees", config.rounds, config.rounds)
-        raw = _raw(booster, features(data.later, rfm, value))
-        calibration = Calibration.learn(raw, data.later_labels, seed)
-        return cls(config, booster, calibration, Standing.learn(calibration.of(raw)), rfm, value)
+        rfm, value = Rfm.learn(data.snapshot), _value(data.snapshot)
+        rounds = config.trees.rounds
+        progress("churn: trees", 0, rounds)
+        survival = Survival.learn(
+            data.early, data.later, rfm, value, _asked_first(config), config.trees, seed, config.least_rows
+        )
+        progress("churn: trees", rounds, rounds)
+        cadence = Cadence.learn(data.snapshot, data.category_gaps or {}, config)
+        return cls(config, survival, _NOBODY, _UNSURE, cadence)._placed(data.later)
+
+    def _placed(self, later: Waits) -> Self:
+        """Return the model with percentiles, bands and intervals of the contacts calibrated on."""
+        days = self.horizons(later.frame)
+        held = later.seen >= days - 1e-9
+        p = self.survival.none_within(later.frame[held], days[held])
+        left = (later.days[held] > days[held]).astype(np.float64)
+        everyone = self.survival.none_within(later.frame, days)
+        standing, certainty = Standing.learn(everyone), Certainty.learn(p, left)
+        return type(self)(self.config, self.survival, standing, certainty, self.cadence)
+
+    def horizons(self, frame: pd.DataFrame) -> Floats:
+        """Return the days that "leaving" is about for each contact, shape (rows,)."""
+        if self.config.horizon_days is None:
+            return asked_days(frame, self.cadence.horizons(frame))
+        return asked_days(frame, np.full(len(frame), float(self.config.horizon_days)))
 
     def score(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return probability, percentile (0-100, against the contacts calibrated on), band and source.
+        """Return probability, low, high, percentile, band, source and horizon_days.
 
-        NaN, "unknown" and "not_enough_data" for contacts without orders.
+        low and high hold the rate among contacts scored alike with 90 %; percentile is 0-100 against the
+        contacts calibrated on. NaN, "unknown" and "not_enough_data" for contacts without orders.
         """
-        bought = orders(frame) > 0
+        bought, days = orders(frame) > 0, self.horizons(frame)
         probability = np.full(len(frame), np.nan)
         if bought.any():
-            raw = _raw(self.booster, features(frame[bought], self.rfm, self.value))
-            probability[bought] = self.calibration.of(raw)
-        return leaving(frame.index, probability, self.standing, self.kind)
+            probability[bought] = self.survival.none_within(frame[bought], days[bought])
+        ends = self.certainty.interval(probability)
+        return leaving(frame.index, probability, self.standing, self.kind, ends).assign(**{HORIZON: days})
 
     predict = score
+
+    def next_order(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return days, low_days and high_days from now to the next order: the median and an 80 % interval.
+
+        NaN where the order is less likely than that to come within a year, or the contact has none yet.
+        """
+        bought = orders(frame) > 0
+        out = np.full((len(frame), len(DATES)), np.nan)
+        if bought.any():
+            out[bought] = waits_of(self.survival.curve(frame[bought]), QUANTILES)
+        return pd.DataFrame(out, index=frame.index, columns=list(DATES))
 
     def drivers(self, frame: pd.DataFrame, k: int = 3) -> list[list[Driver]]:
         """Return for each row the k features that moved it most, largest first; none without orders."""
@@ -128,8 +192,7 @@ class Churn:
         out: list[list[Driver]] = [[] for _ in range(len(frame))]
         if not bought.any():
             return out
-        values = features(frame[bought], self.rfm, self.value)
-        moved = np.asarray(self.booster.predict(values, pred_contrib=True, num_threads=1))[:, :-1]
+        values, moved = self.survival.moved(frame[bought], self.horizons(frame)[bought])
         for row, position in enumerate(np.flatnonzero(bought)):
             most = np.argsort(-np.abs(moved[row]), kind="stable")[:k]
             out[position] = [_driver(int(column), values[row], moved[row]) for column in most]
@@ -137,85 +200,50 @@ class Churn:
 
     def importance(self) -> pd.DataFrame:
         """Return each feature's total gain as a share of all, largest first."""
-        gain = self.booster.feature_importance("gain").astype(np.float64)
-        table = pd.DataFrame({"feature": FEATURES, "gain": gain / max(gain.sum(), 1e-12)})
-        return table.sort_values("gain", ascending=False, ignore_index=True)
+        return importance(self.survival.booster)
 
     def save(self, folder: Path) -> None:
-        """Write booster.txt, churn.json and the RFM and value models in folders of their own."""
-        self.booster.save_model(folder / "booster.txt")
-        parts = {"calibration": self.calibration.to_json(), "standing": self.standing.to_json()}
-        text = json.dumps({"config": asdict(self.config), "features": FEATURES, **parts})
-        (folder / "churn.json").write_text(text)
-        for name, model in (("rfm", self.rfm), ("value", self.value)):
-            if model is not None:
-                (folder / name).mkdir()
-                model.save(folder / name)
+        """Write churn.json and what the curve needs."""
+        self.survival.save(folder)
+        parts = {
+            "config": asdict(self.config), "standing": self.standing.to_json(),
+            "certainty": self.certainty.to_json(), "cadence": asdict(self.cadence),
+        }  # fmt: skip
+        (folder / "churn.json").write_text(json.dumps(parts))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what save wrote; raises BadInput where it was learned on other features than are known now."""
+        survival = Survival.load(folder)
         parts = json.loads((folder / "churn.json").read_text())
-        if tuple(parts["features"]) != FEATURES:
-            raise BadInput("the churn model was learned on other features; nextbest train churn mends it")
-        value = Value.load(folder / "value") if (folder / "value").is_dir() else None
+        config = ChurnConfig(**{**parts["config"], "trees": Trees(**parts["config"]["trees"])})
         return cls(
-            ChurnConfig(**parts["config"]),
-            lgb.Booster(model_file=folder / "booster.txt"),
-            Calibration.from_json(parts["calibration"]),
+            config,
+            survival,
             Standing.from_json(parts["standing"]),
-            Rfm.load(folder / "rfm"),
-            value,
+            Certainty.from_json(parts["certainty"]),
+            Cadence(**parts["cadence"]),
         )
 
 
-def features(frame: pd.DataFrame, rfm: Rfm, value: Value | None) -> Floats:
-    """Return the trees' input, shape (rows, FEATURES); the one function for training and serving."""
-    blocks = [matrix(frame, CONTACT_FEATURES)]
-    worth = pd.DataFrame(index=frame.index) if value is None else value.score(frame)
-    blocks += [matrix(worth, FROM_VALUE), matrix(rfm.score(frame), FROM_RFM)]
-    return np.hstack([*blocks, matrix(Rules().score(frame), ["rule_score"])])
+_NOBODY = Standing(np.zeros(101), 0.0, 0.0)
+_UNSURE = Certainty(np.zeros(1), np.zeros(1), np.zeros(1))
 
 
-def _value(snapshot: pd.DataFrame, config: ChurnConfig) -> Value | None:
+def _asked_first(config: ChurnConfig) -> Sequence[int]:
+    """Return the horizons to learn, the one that must be learnable first."""
+    first = round(config.horizon_days) if config.horizon_days is not None else HORIZONS[0]
+    return (first, *(days for days in HORIZONS if days != first))
+
+
+def _value(snapshot: pd.DataFrame) -> Value | None:
     """Learn the value model; without enough repeat buyers its columns stay NaN."""
     try:
-        return Value.learn(snapshot, ValueConfig(horizon_days=config.horizon_days))
+        return Value.learn(snapshot, ValueConfig())
     except NotReady:
         return None
-
-
-def _boost(values: Floats, labels: Floats, config: ChurnConfig, seed: int) -> lgb.Booster:
-    settings = {
-        "objective": "binary",
-        "num_leaves": config.leaves,
-        "learning_rate": config.learning_rate,
-        "min_data_in_leaf": max(5, min(config.rows_in_leaf, len(labels) // 50)),
-        "feature_fraction": config.features_a_tree,
-        "bagging_fraction": config.rows_a_tree,
-        "bagging_freq": 1,
-        "lambda_l2": config.l2,
-        "seed": seed,
-        "deterministic": True,
-        "force_row_wise": True,
-        "num_threads": config.threads,
-        "verbose": -1,
-    }
-    return lgb.train(settings, lgb.Dataset(values, labels, feature_name=list(FEATURES)), config.rounds)
-
-
-def _raw(booster: lgb.Booster, values: Floats) -> Floats:
-    return np.asarray(booster.predict(values, num_threads=1), dtype=np.float64)
 
 
 def _driver(column: int, values: Floats, moved: Floats) -> Driver:
     feature, value = FEATURES[column], float(values[column])
     return Driver(feature, value, float(moved[column]), phrase(feature, value))
-
-
-def _require(labels: Floats, least: int, part: str) -> None:
-    if len(labels) < least:
-        raise NotReady(f"churn has {len(labels)} rows for {part}; it needs {least}: ingest more contacts")
-    if len(np.unique(labels)) < 2:
-        outcome = "left" if labels[0] else "stayed"
-        raise NotReady(f"churn: every contact in {part} {outcome}; there is nothing to tell apart")

@@ -116,8 +116,8 @@ class Settings(BaseSettings):
     """Probability that a place is given to a new item, in answers that are asked to explore."""
     new_item_days: int = Field(30, ge=1)
     """Days since its first sale in which an item is new; one that never sold is."""
-    churn_horizon_days: int = Field(30, ge=1)
-    """Churned: no order in this many days."""
+    churn_horizon_days: Annotated[int, Field(ge=1)] | Literal["cadence"] = 30
+    """Churned: no order in this many days; "cadence": in three of the contact's usual gaps between orders."""
     holdout_days: int = Field(30, ge=1)
     """The last days of the data, kept from training to compare models on."""
 

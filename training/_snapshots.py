@@ -47,6 +47,10 @@ class Snapshots:
         """1 where no order came within the horizon."""
         return (self.orders <= 0).astype(np.float64)
 
+    def left_within(self, days: Floats) -> Floats:
+        """Return 1 where no order came within the days, one a row."""
+        return (self.waits > days).astype(np.float64)
+
     def at(self, moments: Sequence[datetime]) -> "Snapshots":
         """Return the rows of the given moments."""
         wanted = pd.DatetimeIndex([pd.Timestamp(moment) for moment in moments])
@@ -59,7 +63,8 @@ class Snapshots:
 
     def seen(self, until: datetime) -> Floats:
         """Return the days from each moment to `until`."""
-        return ((pd.Timestamp(until) - self.frame[TIMESTAMP]) / pd.Timedelta(days=1)).to_numpy(np.float64)
+        passed = pd.Timestamp(until) - self.frame[TIMESTAMP]
+        return passed.dt.total_seconds().to_numpy(np.float64) / 86_400.0
 
     def features(self, rows: int | None = None) -> pd.DataFrame:
         """Return CONTACT_FEATURES as float64, of the first rows: what a pyfunc is given."""

@@ -24,7 +24,7 @@ def outcomes(happened):
         orders, refunds = sum(order for *_, order in until), sum(not order for *_, order in until)
         kept.append((who, day, float(orders), 10.0 * orders - 4.0 * refunds))
     contacts = sorted({who for who, *_ in kept})
-    starts = np.searchsorted([who for who, *_ in kept], contacts + ["~"]) if kept else np.zeros(1, int)
+    starts = np.searchsorted([who for who, *_ in kept], [*contacts, "~"]) if kept else np.zeros(1, int)
     micros = [int((START + timedelta(days=day)).timestamp() * 1e6) for _, day, *_ in kept]
     orders, spend = (np.array([row[place] for row in kept], dtype=float) for place in (2, 3))
     return Outcomes(

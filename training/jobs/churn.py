@@ -1,17 +1,19 @@
 """Churn: learn on many past cuts, calibrate on a later one, measure on the last."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from models._leaving import HORIZON, asked_days
 from models._pyfunc import predict
+from models._survival import Trees, Waits
 from models.bgnbd import BgNbdChurn
-from models.churn import Churn, ChurnConfig, ChurnHistory
+from models.churn import Cadence, Churn, ChurnConfig, ChurnHistory
 from models.recency import Recency
 from models.rfm import SEGMENT_NAMES, Rfm
 from models.value import Value, ValueConfig
@@ -25,6 +27,7 @@ from training.split import TemporalSplit
 
 Floats = npt.NDArray[np.float64]
 EVERY_DAYS, CUTS = 14, 18
+CADENCE = "cadence"
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,26 @@ class ChurnData:
     later: Snapshots
     holdout: Snapshots
     config: ChurnConfig
+    window_days: int
+
+    @property
+    def left(self) -> Floats:
+        """1 where no order came within the horizon asked about, at the hold-out's cut."""
+        return self.holdout.left_within(self._days(self.holdout))
+
+    @property
+    def later_left(self) -> Floats:
+        """The same at the calibration cut."""
+        return self.later.left_within(self._days(self.later))
+
+    def _days(self, contacts: Snapshots) -> Floats:
+        return asked_days(contacts.frame, np.full(len(contacts), self.config.horizon_days or np.nan))
 
     @property
     def history(self) -> ChurnHistory:
-        """What the model learns from."""
-        return ChurnHistory(
-            self.train.frame, self.train.left, self.later.frame, self.later.left, self.latest.frame
-        )
+        """What the model learns from: each part is looked at until the next one begins."""
+        later = self.split.cut - timedelta(days=self.window_days)
+        return ChurnHistory(_waits(self.train, later), _waits(self.later, self.split.cut), self.latest.frame)
 
 
 class ChurnJob:
@@ -54,34 +70,42 @@ class ChurnJob:
     metric: ClassVar[str] = "auc"
     higher_is_better: ClassVar[bool] = True
     description: ClassVar[str] = (
-        "Probability that a contact with at least one order places none within the horizon. Boosted trees "
-        "over decayed counters, the BG/NBD model's answers, RFM classes and the rule score, learned on past "
-        "cuts and calibrated on a later one. Says nothing of why, nor of whom a message would keep; seasons "
+        "Probability that a contact with at least one order places none within a horizon, and so the date "
+        "its next order is to be expected: one survival curve a contact. Boosted trees over decayed "
+        "counters, RFM classes and the rule score, on top of BG/NBD, learned on past cuts at many horizons "
+        "and calibrated on a later one. Says nothing of why, nor of whom a message would keep; seasons "
         "that the data do not repeat are not known to it."
     )
     options: ClassVar[Mapping[str, str]] = {
         "cut": "where the hold-out begins, YYYY-MM-DD (its last days)",
-        "horizon_days": "churned: no order in this many days (churn_horizon_days of the settings)",
+        "horizon_days": (
+            "churned: no order in this many days, or 'cadence': three usual gaps of each contact "
+            "(churn_horizon_days of the settings)"
+        ),
         "every_days": f"days between training cuts ({EVERY_DAYS})",
         "cuts": f"training cuts at most ({CUTS})",
-        "leaves": f"leaves a tree ({ChurnConfig.leaves})",
-        "rounds": f"trees ({ChurnConfig.rounds})",
-        "learning_rate": f"({ChurnConfig.learning_rate})",
+        "leaves": f"leaves a tree ({Trees.leaves})",
+        "rounds": f"trees ({Trees.rounds})",
+        "learning_rate": f"({Trees.learning_rate})",
     }
 
     def prepare(self, context: Context) -> ChurnData:
         """Take the snapshots: cuts whose labels end by the calibration cut, that cut, the hold-out's."""
-        days = whole(context, "horizon_days", context.settings.churn_horizon_days)
-        config = _config(context, days)
+        config = _config(context)
+        days = context.settings.holdout_days if config.horizon_days is None else round(config.horizon_days)
         split = split_of(context, days)
-        horizon = timedelta(days=days)
+        window = round((split.end - split.cut) / timedelta(days=1))
+        horizon = timedelta(days=window)
         step = timedelta(days=whole(context, "every_days", EVERY_DAYS))
         cuts = [split.cut - 2 * horizon - i * step for i in range(whole(context, "cuts", CUTS))]
         later = split.cut - horizon
         every = snapshots(context, "churn", [*cuts, later, split.cut], days)
-        return ChurnData(
-            split, every.at(cuts), every.at(cuts[:1]), every.at([later]), every.at([split.cut]), config
-        )
+        latest = every.at(cuts[:1])
+        calibration, holdout = every.at([later]), every.at([split.cut])
+        if config.horizon_days is None:
+            cadence = Cadence.learn(latest.frame, {}, config)
+            calibration, holdout = (_by_cadence(one, cadence, window) for one in (calibration, holdout))
+        return ChurnData(split, every.at(cuts), latest, calibration, holdout, config, window)
 
     def fit(self, data: ChurnData, context: Context) -> Churn:
         """Learn the trees and their calibration."""
@@ -91,7 +115,7 @@ class ChurnJob:
         """Return BG/NBD and recency against own cadence, first what ranks better on the calibration cut."""
         found: dict[str, Any] = {}
         try:
-            config = ValueConfig(horizon_days=data.config.horizon_days)
+            config = ValueConfig(horizon_days=data.config.horizon_days or float(data.window_days))
             value = Value.learn(data.latest.frame, config)
             found["bgnbd"] = BgNbdChurn.learn(data.latest.frame, value)
         except NotReady as error:
@@ -101,14 +125,14 @@ class ChurnJob:
         except NotReady as error:
             context.progress(f"churn without recency: {error}", 0, 0)
         ranks = {
-            name: roc_auc(data.later.left, probability(model, data.later, data))
+            name: roc_auc(data.later_left, probability(model, data.later, data))
             for name, model in found.items()
         }
         return dict(sorted(found.items(), key=lambda pair: -ranks[pair[0]]))
 
     def evaluate(self, model: Any, data: ChurnData) -> Evaluation:
         """Measure ranking and calibration at the hold-out cut."""
-        labels, p = data.holdout.left, probability(model, data.holdout, data)
+        labels, p = data.left, probability(model, data.holdout, data)
         metrics = {
             "auc": roc_auc(labels, p),
             "ece": expected_calibration_error(labels, p),
@@ -120,7 +144,7 @@ class ChurnJob:
 
     def figures(self, model: Churn, data: ChurnData) -> Mapping[str, Any]:
         """Draw calibration, gains, lift and what the trees rest on."""
-        labels, p = data.holdout.left, probability(model, data.holdout, data)
+        labels, p = data.left, probability(model, data.holdout, data)
         weight = model.importance()
         return {
             "calibration.png": plots.calibration(labels, p),
@@ -137,7 +161,7 @@ class ChurnJob:
                 "segment": Rfm.learn(data.latest.frame).score(frame)["segment"],
                 "band": model.score(frame)["band"],
                 "predicted": probability(model, data.holdout, data),
-                "observed": data.holdout.left,
+                "observed": data.left,
             }
         )
         by_segment, by_band = (_rates(table, key) for key in ("segment", "band"))
@@ -166,7 +190,7 @@ class ChurnJob:
             "calibration_rows": len(data.later),
             "holdout_rows": len(data.holdout),
             "training_rate": float(data.train.left.mean()),
-            "holdout_rate": float(data.holdout.left.mean()),
+            "holdout_rate": float(data.left.mean()),
             "unanswered": "where a model has no probability, the rate at the calibration cut",
             "simulated": False,
         }
@@ -175,7 +199,20 @@ class ChurnJob:
 def probability(model: Any, contacts: Snapshots, data: ChurnData) -> Floats:
     """Return a model's P(no order); where it has no answer, the rate at the calibration cut."""
     found = model.score(contacts.frame)["probability"].to_numpy(np.float64)
-    return np.where(np.isfinite(found), found, float(data.later.left.mean()))
+    return np.where(np.isfinite(found), found, float(data.later_left.mean()))
+
+
+def _by_cadence(contacts: Snapshots, cadence: Cadence, window: int) -> Snapshots:
+    """Put each contact's own horizon into the frame; those that the window is too short for are left out."""
+    days = cadence.horizons(contacts.frame)
+    held = contacts.take(days <= window)
+    return replace(held, frame=held.frame.assign(**{HORIZON: days[days <= window]}))
+
+
+def _waits(contacts: Snapshots, until: datetime) -> Waits:
+    """Return what is known of the contacts' next orders up to a moment, and of nothing after it."""
+    seen = contacts.seen(until)
+    return Waits(contacts.frame, np.where(contacts.waits <= seen, contacts.waits, np.inf), seen)
 
 
 def _rates(table: pd.DataFrame, key: str) -> pd.DataFrame:
@@ -185,10 +222,17 @@ def _rates(table: pd.DataFrame, key: str) -> pd.DataFrame:
     )
 
 
-def _config(context: Context, days: int) -> ChurnConfig:
-    return ChurnConfig(
-        horizon_days=float(days),
-        leaves=whole(context, "leaves", ChurnConfig.leaves, least=2),
-        rounds=whole(context, "rounds", ChurnConfig.rounds),
-        learning_rate=positive(context, "learning_rate", ChurnConfig.learning_rate),
+def _config(context: Context) -> ChurnConfig:
+    told = context.options.get("horizon_days", str(context.settings.churn_horizon_days)).strip()
+    days = None if told == CADENCE else float(whole(context, "horizon_days", _days(context)))
+    trees = Trees(
+        leaves=whole(context, "leaves", Trees.leaves, least=2),
+        rounds=whole(context, "rounds", Trees.rounds),
+        learning_rate=positive(context, "learning_rate", Trees.learning_rate),
     )
+    return ChurnConfig(horizon_days=days, trees=trees)
+
+
+def _days(context: Context) -> int:
+    days = context.settings.churn_horizon_days
+    return days if isinstance(days, int) else context.settings.holdout_days

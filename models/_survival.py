@@ -1,0 +1,284 @@
+"""P(no order within d days) of a contact, for any d: boosted trees on top of BG/NBD, calibrated.
+
+One model answers every horizon: its rows are (contact, horizon), its start is BG/NBD's log-odds of no order
+within that horizon, and it may only fall as the horizon grows (monotone constraints), so what it says of
+several horizons is one curve: discrete-time survival (Singer & Willett 1993) with the horizon as a feature.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import lightgbm as lgb
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.special import expit, logit
+
+from models._calibration import Calibration
+from models._frame import floats, matrix
+from models._paces import PACES, paces
+from models.base import Floats
+from models.rfm import Rfm
+from models.rules import Rules
+from models.value import Value
+from nextbest.columns import CONTACT_FEATURES
+from nextbest.errors import BadInput, NotReady
+
+HORIZONS = (7, 14, 30, 60, 90, 180, 365)
+"""Days at which the curve is learned, as far as the data reach, and read."""
+FROM_VALUE = ("p_alive", "p_no_order", "expected_orders")
+FROM_RFM = ("r", "f", "m")
+BY_HORIZON = ("horizon_days", "horizon_over_gap")
+FEATURES = (*CONTACT_FEATURES, *FROM_VALUE, *FROM_RFM, *PACES, "rule_score", *BY_HORIZON)
+P_NONE = FEATURES.index("p_no_order")
+EDGE = 1e-5
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Settings of the trees: few leaves, many rows a leaf, since the log-odds are nearly additive."""
+
+    leaves: int = 7
+    rounds: int = 200
+    learning_rate: float = 0.05
+    rows_in_leaf: int = 200
+    """Fewer on small data: a fiftieth of the rows at most."""
+    features_a_tree: float = 0.5
+    rows_a_tree: float = 0.7
+    l2: float = 10.0
+    threads: int = 1
+    most_rows: int = 400_000
+    """Rows of all horizons together; more are sampled."""
+
+
+@dataclass(frozen=True)
+class Waits:
+    """Contacts at past moments: the days to their next order (infinite: none), and how long was looked."""
+
+    frame: pd.DataFrame
+    """CONTACT_FEATURES."""
+    days: Floats
+    seen: Floats
+
+    def by(self, horizon: int) -> tuple[npt.NDArray[np.int64], Floats]:
+        """Return the rows seen for the horizon, and 1.0 where no order came within it."""
+        rows = np.flatnonzero(self.seen >= horizon - 1e-9)
+        return rows, (self.days[rows] > horizon).astype(np.float64)
+
+
+class Survival:
+    """The curve of each contact, and what moved it."""
+
+    def __init__(
+        self,
+        booster: lgb.Booster,
+        calibrations: Mapping[int, Calibration],
+        start: float,
+        rfm: Rfm,
+        value: Value | None,
+    ) -> None:
+        self.booster, self.rfm, self.value = booster, rfm, value
+        self.calibrations = dict(sorted(calibrations.items()))
+        self.start = start
+        """The mean of BG/NBD's log-odds over the rows learned on: drivers are told against it."""
+
+    @classmethod
+    def learn(
+        cls, early: Waits, later: Waits, rfm: Rfm, value: Value | None, horizons: Sequence[int], trees: Trees,
+        seed: int, least_rows: int,
+    ) -> Self:  # fmt: skip
+        """Learn trees on the early rows and a calibration for each horizon on the later ones.
+
+        Horizons for which either has too few rows or one outcome only are left out, but the first, which is
+        the one asked for: there NotReady is raised.
+        """
+        blocks, labels = [], []
+        held = _matrix(early.frame, rfm, value)
+        share = min(1.0, trees.most_rows / max(sum(len(early.by(h)[0]) for h in horizons), 1))
+        random = np.random.default_rng(seed)
+        for place, horizon in enumerate(horizons):
+            rows, left = early.by(horizon)
+            if _enough(left, least_rows, "training", required=place == 0):
+                kept = rows[random.random(len(rows)) < share] if share < 1 else rows
+                blocks.append(_at(held, early.frame, value, float(horizon), kept))
+                labels.append((early.days[kept] > horizon).astype(np.float64))
+        values = np.vstack(blocks)
+        booster = _boost(values, np.concatenate(labels), trees, seed)
+        raw = cls(booster, {}, float(np.mean(_start(values))), rfm, value)
+        return cls(booster, raw._calibrated_on(later, horizons, seed, least_rows), raw.start, rfm, value)
+
+    def _calibrated_on(
+        self, later: Waits, horizons: Sequence[int], seed: int, least_rows: int
+    ) -> dict[int, Calibration]:
+        held = _matrix(later.frame, self.rfm, self.value)
+        found = {}
+        for place, horizon in enumerate(horizons):
+            rows, left = later.by(horizon)
+            if _enough(left, least_rows, "calibration", required=place == 0):
+                raw = self._raw(_at(held, later.frame, self.value, float(horizon), rows))
+                found[horizon] = Calibration.learn(raw, left, seed)
+        return found
+
+    def none_within(self, frame: pd.DataFrame, days: Floats) -> Floats:
+        """Return P(no order within days), shape (rows,); `days` one a row."""
+        return self._none_within(_matrix(frame, self.rfm, self.value), frame, days)
+
+    def curve(self, frame: pd.DataFrame) -> Floats:
+        """Return P(no order within each of HORIZONS), shape (rows, HORIZONS), never rising."""
+        held = _matrix(frame, self.rfm, self.value)
+        columns = [self._none_within(held, frame, np.full(len(frame), float(h))) for h in HORIZONS]
+        return np.minimum.accumulate(np.column_stack(columns), axis=1)
+
+    def moved(self, frame: pd.DataFrame, days: Floats) -> tuple[Floats, Floats]:
+        """Return the features' values and what each added to the log-odds, shape (rows, FEATURES) both.
+
+        TreeSHAP (Lundberg et al. 2020), as LightGBM gives it; BG/NBD's start counts to p_no_order.
+        """
+        values = _at(_matrix(frame, self.rfm, self.value), frame, self.value, days)
+        added = np.asarray(self.booster.predict(values, pred_contrib=True, num_threads=1))[:, :-1]
+        added[:, P_NONE] += _start(values) - self.start
+        return values, added
+
+    def _none_within(self, held: Floats, frame: pd.DataFrame, days: Floats) -> Floats:
+        raw = self._raw(_at(held, frame, self.value, days))
+        known = np.array(list(self.calibrations), dtype=np.float64)
+        nearest = np.abs(np.log(np.maximum(days, 1.0))[:, None] - np.log(known)).argmin(axis=1)
+        out = np.empty(len(raw))
+        for place, calibration in enumerate(self.calibrations.values()):
+            rows = nearest == place
+            if rows.any():
+                out[rows] = calibration.of(raw[rows])
+        return out
+
+    def _raw(self, values: Floats) -> Floats:
+        added = self.booster.predict(values, raw_score=True, num_threads=1)
+        return np.asarray(expit(np.asarray(added, dtype=np.float64) + _start(values)))
+
+    def save(self, folder: Path) -> None:
+        """Write booster.txt, survival.json and the RFM and value models in folders of their own."""
+        self.booster.save_model(folder / "booster.txt")
+        curves = {str(days): curve.to_json() for days, curve in self.calibrations.items()}
+        parts = {"features": FEATURES, "start": self.start, "calibrations": curves}
+        (folder / "survival.json").write_text(json.dumps(parts))
+        for name, model in (("rfm", self.rfm), ("value", self.value)):
+            if model is not None:
+                (folder / name).mkdir()
+                model.save(folder / name)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what save wrote; raises BadInput where it was learned on other features than are known now."""
+        path = folder / "survival.json"
+        parts: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+        if tuple(parts.get("features", ())) != FEATURES:
+            raise BadInput("the churn model was learned on other features; nextbest train churn mends it")
+        return cls(
+            lgb.Booster(model_file=folder / "booster.txt"),
+            {int(days): Calibration.from_json(curve) for days, curve in parts["calibrations"].items()},
+            parts["start"],
+            Rfm.load(folder / "rfm"),
+            Value.load(folder / "value") if (folder / "value").is_dir() else None,
+        )
+
+
+def waits_of(curve: Floats, shares: Sequence[float]) -> Floats:
+    """Return the days by which an order has come with each probability, shape (rows, shares).
+
+    curve: P(no order within each of HORIZONS). Between horizons the rate is constant; NaN beyond the last.
+    """
+    days = np.array([0.0, *HORIZONS])
+    logs = np.log(np.maximum(np.column_stack([np.ones(len(curve)), curve]), 1e-12))
+    out = np.full((len(curve), len(shares)), np.nan)
+    for column, share in enumerate(shares):
+        wanted = np.log1p(-share)
+        reached = logs <= wanted
+        rows = np.flatnonzero(reached[:, -1])
+        after = reached[rows].argmax(axis=1)
+        upper, lower = logs[rows, after - 1], logs[rows, after]
+        step = (upper - wanted) / np.maximum(upper - lower, 1e-12)
+        out[rows, column] = days[after - 1] + step * (days[after] - days[after - 1])
+    return out
+
+
+def importance(booster: lgb.Booster) -> pd.DataFrame:
+    """Return each feature's total gain as a share of all, largest first."""
+    gain = booster.feature_importance("gain").astype(np.float64)
+    table = pd.DataFrame({"feature": FEATURES, "gain": gain / max(gain.sum(), 1e-12)})
+    return table.sort_values("gain", ascending=False, ignore_index=True)
+
+
+def _matrix(frame: pd.DataFrame, rfm: Rfm, value: Value | None) -> Floats:
+    """Return the trees' input but what follows from the horizon, shape (rows, FEATURES)."""
+    worth = pd.DataFrame(index=frame.index) if value is None else value.pattern(frame)
+    a_day = (floats(worth, "orders_a_day"), floats(worth, "spend_a_day"))
+    return np.hstack(
+        [
+            matrix(frame, CONTACT_FEATURES), matrix(worth, FROM_VALUE), matrix(rfm.score(frame), FROM_RFM),
+            paces(frame, *a_day), matrix(Rules().score(frame), ["rule_score"]),
+            np.full((len(frame), len(BY_HORIZON)), np.nan),
+        ]
+    )  # fmt: skip
+
+
+def _at(
+    held: Floats,
+    frame: pd.DataFrame,
+    value: Value | None,
+    days: float | Floats,
+    rows: npt.NDArray[np.int64] | None = None,
+) -> Floats:
+    """Return the trees' input at a horizon, of some rows."""
+    if rows is not None:
+        held, frame = held[rows], frame.iloc[rows]
+    out = held.copy()
+    horizon = np.broadcast_to(np.asarray(days, dtype=np.float64), (len(frame),))
+    if value is not None:
+        out[:, P_NONE] = value.p_none(frame, horizon)
+    gap = floats(frame, "order_gap_days")
+    out[:, -2] = horizon
+    out[:, -1] = horizon / np.where(gap > 0, gap, np.nan)
+    return out
+
+
+def _start(values: Floats) -> Floats:
+    """Return BG/NBD's log-odds of no order within the horizon; 0 where it has none."""
+    p = values[:, P_NONE]
+    return np.where(np.isfinite(p), logit(np.clip(np.nan_to_num(p, nan=0.5), EDGE, 1 - EDGE)), 0.0)
+
+
+def _boost(values: Floats, labels: Floats, trees: Trees, seed: int) -> lgb.Booster:
+    towards = dict.fromkeys(BY_HORIZON, -1) | {"p_no_order": 1}
+    settings = {
+        "objective": "binary",
+        "num_leaves": trees.leaves,
+        "learning_rate": trees.learning_rate,
+        "min_data_in_leaf": max(5, min(trees.rows_in_leaf, len(labels) // 50)),
+        "feature_fraction": trees.features_a_tree,
+        "bagging_fraction": trees.rows_a_tree,
+        "bagging_freq": 1,
+        "lambda_l2": trees.l2,
+        "monotone_constraints": [towards.get(name, 0) for name in FEATURES],
+        "boost_from_average": False,
+        "seed": seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": trees.threads,
+        "verbose": -1,
+    }
+    data = lgb.Dataset(values, labels, init_score=_start(values), feature_name=list(FEATURES))
+    return lgb.train(settings, data, trees.rounds)
+
+
+def _enough(labels: Floats, least: int, part: str, required: bool) -> bool:
+    """Tell whether a horizon can be learned; raises NotReady where it has to be and cannot."""
+    if len(labels) >= least and len(np.unique(labels)) > 1:
+        return True
+    if not required:
+        return False
+    if len(labels) < least:
+        raise NotReady(f"churn has {len(labels)} rows for {part}; it needs {least}: ingest more contacts")
+    outcome = "left" if labels[0] else "stayed"
+    raise NotReady(f"churn: every contact in {part} {outcome}; there is nothing to tell apart")
