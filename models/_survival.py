@@ -95,20 +95,18 @@ class Survival:
         Horizons for which either has too few rows or one outcome only are left out, but the first, which is
         the one asked for: there NotReady is raised.
         """
-        blocks, labels = [], []
-        held = _matrix(early.frame, rfm, value)
-        share = min(1.0, trees.most_rows / max(sum(len(early.by(h)[0]) for h in horizons), 1))
-        random = np.random.default_rng(seed)
-        for place, horizon in enumerate(horizons):
-            rows, left = early.by(horizon)
-            if _enough(left, least_rows, "training", required=place == 0):
-                kept = rows[random.random(len(rows)) < share] if share < 1 else rows
-                blocks.append(_at(held, early.frame, value, float(horizon), kept))
-                labels.append((early.days[kept] > horizon).astype(np.float64))
-        values = np.vstack(blocks)
-        booster = _boost(values, np.concatenate(labels), trees, seed)
-        raw = cls(booster, {}, float(np.mean(_start(values))), rfm, value)
-        return cls(booster, raw._calibrated_on(later, horizons, seed, least_rows), raw.start, rfm, value)
+        values, labels = _rows(early, rfm, value, horizons, trees.most_rows, seed, least_rows)
+        raw = cls(_boost(values, labels, trees, seed), {}, float(np.mean(_start(values))), rfm, value)
+        curves = raw._calibrated_on(later, horizons, seed, least_rows)
+        return cls(raw.booster, curves, raw.start, rfm, value)
+
+    def again(
+        self, whole: Waits, rfm: Rfm, value: Value | None, horizons: Sequence[int], trees: Trees, seed: int
+    ) -> Self:
+        """Return the trees learned again with the rows the calibration was learned on, which stays."""
+        values, labels = _rows(whole, rfm, value, horizons, trees.most_rows, seed, 1)
+        booster = _boost(values, labels, trees, seed)
+        return type(self)(booster, self.calibrations, float(np.mean(_start(values))), rfm, value)
 
     def _calibrated_on(
         self, later: Waits, horizons: Sequence[int], seed: int, least_rows: int
@@ -221,6 +219,23 @@ def _matrix(frame: pd.DataFrame, rfm: Rfm, value: Value | None) -> Floats:
             np.full((len(frame), len(BY_HORIZON)), np.nan),
         ]
     )  # fmt: skip
+
+
+def _rows(
+    waits: Waits, rfm: Rfm, value: Value | None, horizons: Sequence[int], most: int, seed: int, least: int
+) -> tuple[Floats, Floats]:
+    """Return the trees' input and outcomes of all horizons that can be learned, one after another."""
+    held = _matrix(waits.frame, rfm, value)
+    share = min(1.0, most / max(sum(len(waits.by(h)[0]) for h in horizons), 1))
+    random = np.random.default_rng(seed)
+    blocks, labels = [], []
+    for place, horizon in enumerate(horizons):
+        rows, left = waits.by(horizon)
+        if _enough(left, least, "training", required=place == 0):
+            kept = np.flatnonzero(random.random(len(rows)) < share) if share < 1 else np.arange(len(rows))
+            blocks.append(_at(held, waits.frame, value, float(horizon), rows[kept]))
+            labels.append(left[kept])
+    return np.vstack(blocks), np.concatenate(labels)
 
 
 def _at(

@@ -5,6 +5,7 @@ with nothing to add they leave it as it is, and what they add holds for any hori
 carries the horizon. Tweedie loss: many contacts with nothing, and a long tail (Jørgensen 1987).
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import lightgbm as lgb
@@ -20,6 +21,7 @@ FROM_PATTERN = ("p_alive", "expected_orders", "order_value")
 FEATURES = (*CONTACT_FEATURES, *FROM_PATTERN, *PACES)
 MOST = 20.0
 """No factor is above this or below its inverse."""
+TRUSTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 LEAST = 1e-3
 """Expectations smaller than this count as it: their logarithm is where the trees start."""
 
@@ -44,8 +46,12 @@ class HeadConfig:
 class Head:
     """A factor for each contact."""
 
-    def __init__(self, booster: lgb.Booster, level: float) -> None:
-        self.booster, self.level = booster, level
+    def __init__(self, booster: lgb.Booster, level: float, trust: float = 1.0) -> None:
+        self.booster, self.level, self.trust = booster, level, trust
+
+    def tempered(self, trust: float) -> "Head":
+        """Return the head with its factors drawn towards 1, as powers of them."""
+        return Head(self.booster, self.level, trust)
 
     @classmethod
     def learn(cls, values: Floats, expected: Floats, actual: Floats, config: HeadConfig, seed: int) -> "Head":
@@ -67,7 +73,7 @@ class Head:
     def factor(self, values: Floats) -> Floats:
         """Return what the parametric expectation is multiplied by, shape (rows,)."""
         raw = np.asarray(self.booster.predict(values, raw_score=True, num_threads=1), dtype=np.float64)
-        return np.clip(self.level * np.exp(raw), 1 / MOST, MOST)
+        return np.clip(self.level * np.exp(raw), 1 / MOST, MOST) ** self.trust
 
 
 def head_features(frame: pd.DataFrame, pattern: pd.DataFrame) -> Floats:
@@ -76,11 +82,21 @@ def head_features(frame: pd.DataFrame, pattern: pd.DataFrame) -> Floats:
     return np.hstack([matrix(frame, CONTACT_FEATURES), matrix(pattern, FROM_PATTERN), paces(frame, *a_day)])
 
 
-def better(actual: Floats, ours: Floats, theirs: Floats) -> bool:
-    """Tell whether one estimate has the lower absolute error, and no total further off than a tenth more."""
-    total = max(float(actual.sum()), 1e-9)
-    off, before = (abs(float(estimate.sum()) / total - 1) for estimate in (ours, theirs))
-    return float(np.abs(ours - actual).mean()) < float(np.abs(theirs - actual).mean()) and off < before + 0.1
+def trusted(actual: Sequence[Floats], at: Sequence[Callable[[float], Floats]]) -> float:
+    """Return how far the trees are to be trusted: the least absolute error over several windows together.
+
+    Arrays may hold NaN where nothing is expected. Without a window: not at all.
+    """
+    if not actual:
+        return 0.0
+    errors = [
+        sum(
+            float(np.nansum(np.abs(foreseen(trust) - came)))
+            for came, foreseen in zip(actual, at, strict=True)
+        )
+        for trust in TRUSTS
+    ]
+    return TRUSTS[int(np.argmin(errors))]
 
 
 def _settings(config: HeadConfig, rows: int, seed: int) -> dict[str, object]:

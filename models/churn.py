@@ -92,6 +92,9 @@ class ChurnHistory:
     """The same at later cuts, whose windows begin where the training's have ended: for calibration."""
     snapshot: pd.DataFrame
     """The latest training cut alone: RFM classes and the value model are learned on it."""
+    whole: Waits | None = None
+    """All of them, looked at until the hold-out begins: what the trees are learned on again, once calibrated;
+    None: not again."""
     category_gaps: Mapping[str, float] | None = None
     """Category -> usual days between purchases in it."""
 
@@ -132,27 +135,38 @@ class Churn:
         seed: int = 7,
         progress: Progress = silent,
     ) -> Self:
-        """Learn the curve, then calibrate it on the later window; raises NotReady on too little data."""
+        """Learn the curve and calibrate it on the later window; then learn it again with that window.
+
+        Raises NotReady on too little data.
+        """
         config = config or ChurnConfig()
-        rfm, value = Rfm.learn(data.snapshot), _value(data.snapshot)
         rounds = config.trees.rounds
-        progress("churn: trees", 0, rounds)
+        reach = float(data.later.seen.max(initial=0.0))
+        horizons = _asked_first(config, reach)
+        progress("churn: trees", 0, 2 * rounds)
         survival = Survival.learn(
-            data.early, data.later, rfm, value, _asked_first(config), config.trees, seed, config.least_rows
-        )
-        progress("churn: trees", rounds, rounds)
+            data.early, data.later, Rfm.learn(data.snapshot), _value(data.snapshot), horizons, config.trees,
+            seed, config.least_rows,
+        )  # fmt: skip
         cadence = Cadence.learn(data.snapshot, data.category_gaps or {}, config)
-        return cls(config, survival, _NOBODY, _UNSURE, cadence)._placed(data.later)
+        placed = cls(config, survival, _NOBODY, _UNSURE, cadence)._placed(data.later)
+        if data.whole is None or (config.horizon_days or 0.0) <= reach:
+            return placed
+        progress("churn: trees", rounds, 2 * rounds)
+        latest = data.later.frame
+        again = survival.again(data.whole, Rfm.learn(latest), _value(latest), horizons, config.trees, seed)
+        progress("churn: trees", 2 * rounds, 2 * rounds)
+        cadence = Cadence.learn(latest, data.category_gaps or {}, config)
+        return cls(config, again, placed.standing, placed.certainty, cadence)
 
     def _placed(self, later: Waits) -> Self:
         """Return the model with percentiles, bands and intervals of the contacts calibrated on."""
         days = self.horizons(later.frame)
         held = later.seen >= days - 1e-9
-        p = self.survival.none_within(later.frame[held], days[held])
-        left = (later.days[held] > days[held]).astype(np.float64)
         everyone = self.survival.none_within(later.frame, days)
-        standing, certainty = Standing.learn(everyone), Certainty.learn(p, left)
-        return type(self)(self.config, self.survival, standing, certainty, self.cadence)
+        left = (later.days[held] > days[held]).astype(np.float64)
+        certainty = Certainty.learn(everyone[held], left) if held.any() else _UNSURE
+        return type(self)(self.config, self.survival, Standing.learn(everyone), certainty, self.cadence)
 
     def horizons(self, frame: pd.DataFrame) -> Floats:
         """Return the days that "leaving" is about for each contact, shape (rows,)."""
@@ -230,10 +244,11 @@ _NOBODY = Standing(np.zeros(101), 0.0, 0.0)
 _UNSURE = Certainty(np.zeros(1), np.zeros(1), np.zeros(1))
 
 
-def _asked_first(config: ChurnConfig) -> Sequence[int]:
-    """Return the horizons to learn, the one that must be learnable first."""
-    first = round(config.horizon_days) if config.horizon_days is not None else HORIZONS[0]
-    return (first, *(days for days in HORIZONS if days != first))
+def _asked_first(config: ChurnConfig, reach: float) -> Sequence[int]:
+    """Return the horizons to learn; first the one that must be learnable: as far as the windows reach."""
+    asked = round(config.horizon_days) if config.horizon_days is not None else HORIZONS[0]
+    first = asked if asked <= reach else max((days for days in HORIZONS if days <= reach), default=asked)
+    return tuple(dict.fromkeys((first, *HORIZONS, asked)))
 
 
 def _value(snapshot: pd.DataFrame) -> Value | None:

@@ -19,7 +19,7 @@ from models._bgnbd import BgNbd
 from models._frame import floats, orders
 from models._gamma_gamma import GammaGamma
 from models._spread import Spread
-from models._value_head import FEATURES, Head, HeadConfig, better, head_features
+from models._value_head import FEATURES, Head, HeadConfig, head_features, trusted
 from models.base import Floats
 from nextbest.errors import BadInput, NotReady
 from nextbest.progress import Progress, silent
@@ -32,6 +32,8 @@ AHEAD = (90, 365)
 PACE_DAYS = 30.0
 """What is expected a day is the mean over this many days."""
 TARGETS = ("orders", "spend")
+TRIALS = 3
+"""Past windows, every other one, on which it is tried how far a head can be trusted."""
 
 
 @dataclass(frozen=True)
@@ -109,27 +111,23 @@ class Value:
     def with_heads(self, windows: Sequence[Window], seed: int = 7, progress: Progress = silent) -> Self:
         """Return the model with the factors that pay, learned on past windows, the latest first.
 
-        A head is learned on the windows that had ended when the latest began, and kept if its absolute error
-        there is lower; then it is learned again with the latest. Each window is seen through parameters
-        fitted at its own moment.
+        How far a head is trusted, from not at all to wholly, is what gave the least absolute error on the
+        TRIALS latest windows, each foreseen by a head learned on those that had ended when it began; then it
+        is learned again with all. Each window is seen through parameters fitted at its own moment.
         """
         held = [seen for window in windows if (seen := _seen(window, self.config)) is not None]
-        before = [one for one in held[1:] if one.ended_by(held[0])] if held else []
         heads: dict[str, Head] = {}
         spread: Spread | None = None
         for place, target in enumerate(TARGETS):
             progress("value: heads", place, len(TARGETS))
-            latest = held[0] if held else None
-            if latest is None or not np.isfinite(latest.expected[target]).any():
-                continue
-            ours = latest.expected[target]
-            if before:
-                tried = _head(before, target, self.config.head, seed)
-                corrected = ours * tried.factor(latest.values)
-                if better(latest.actual[target], corrected, ours):
-                    heads[target], ours = _head(held, target, self.config.head, seed), corrected
-            if target == "spend":
-                spread = Spread.learn(ours, latest.actual[target], self.config.interval)
+            known = [one for one in held if np.isfinite(one.expected[target]).any()]
+            trials = _trials(known, target, self.config.head, seed)
+            trust = trusted([trial.actual for trial in trials], [trial.at for trial in trials])
+            if trust > 0:
+                heads[target] = _head(known, target, self.config.head, seed).tempered(trust)
+            if target == "spend" and known:
+                ours = trials[0].at(trust) if trials else known[0].expected[target]
+                spread = Spread.learn(ours, known[0].actual[target], self.config.interval)
         progress("value: heads", len(TARGETS), len(TARGETS))
         return type(self)(self.config, self.often, self.worth, heads, spread)
 
@@ -243,7 +241,7 @@ class Value:
             "bgnbd": asdict(self.often),
             "gamma_gamma": asdict(self.worth) if self.worth else None,
             "features": FEATURES,
-            "levels": {name: head.level for name, head in self.heads.items()},
+            "heads": {name: [head.level, head.trust] for name, head in self.heads.items()},
             "spread": self.spread.to_json() if self.spread else None,
         }
         (folder / "value.json").write_text(json.dumps(parts, indent=1))
@@ -255,11 +253,11 @@ class Value:
         """Read what save wrote; raises BadInput where heads were learned on other features than known now."""
         parts = json.loads((folder / "value.json").read_text())
         worth = GammaGamma(**parts["gamma_gamma"]) if parts["gamma_gamma"] else None
-        if parts.get("levels") and tuple(parts["features"]) != FEATURES:
+        if parts.get("heads") and tuple(parts["features"]) != FEATURES:
             raise BadInput("the value model was learned on other features; nextbest train value mends it")
         heads = {
-            name: Head(lgb.Booster(model_file=folder / f"{name}.txt"), level)
-            for name, level in parts.get("levels", {}).items()
+            name: Head(lgb.Booster(model_file=folder / f"{name}.txt"), *told)
+            for name, told in parts.get("heads", {}).items()
         }
         config = {**parts["config"], "head": HeadConfig(**parts["config"].get("head", {}))}
         spread = Spread.from_json(parts["spread"]) if parts.get("spread") else None
@@ -305,6 +303,30 @@ def _seen(window: Window, config: ValueConfig) -> _Seen | None:
         {"orders": often, "spend": often * floats(pattern, "order_value")},
         {"orders": window.orders[usable], "spend": window.spend[usable]},
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A window foreseen by a head that did not see it."""
+
+    expected: Floats
+    factor: Floats
+    actual: Floats
+
+    def at(self, trust: float) -> Floats:
+        """Return what is expected when the head is trusted so far."""
+        return self.expected * self.factor**trust
+
+
+def _trials(windows: Sequence[_Seen], target: str, config: HeadConfig, seed: int) -> list[_Trial]:
+    """Return the latest windows, each foreseen from those that had ended when it began."""
+    found = []
+    for window in windows[: 2 * TRIALS : 2]:
+        before = [one for one in windows if one.ended_by(window)]
+        if before:
+            factor = _head(before, target, config, seed).factor(window.values)
+            found.append(_Trial(window.expected[target], factor, window.actual[target]))
+    return found
 
 
 def _head(windows: Sequence[_Seen], target: str, config: HeadConfig, seed: int) -> Head:

@@ -51,6 +51,13 @@ class Snapshots:
         """Return 1 where no order came within the days, one a row."""
         return (self.waits > days).astype(np.float64)
 
+    @classmethod
+    def together(cls, parts: "Sequence[Snapshots]") -> "Snapshots":
+        """Return the rows of several one after another."""
+        frame = pd.concat([part.frame for part in parts], ignore_index=True)
+        arrays = ([part.orders for part in parts], [part.spend for part in parts], [p.waits for p in parts])
+        return cls(frame, *(np.concatenate(one) for one in arrays))
+
     def at(self, moments: Sequence[datetime]) -> "Snapshots":
         """Return the rows of the given moments."""
         wanted = pd.DatetimeIndex([pd.Timestamp(moment) for moment in moments])
@@ -71,10 +78,10 @@ class Snapshots:
         return self.frame[list(CONTACT_FEATURES)].astype(np.float64).head(len(self) if rows is None else rows)
 
 
-def split_of(context: Context, horizon_days: int) -> TemporalSplit:
+def split_of(context: Context, horizon_days: int, before: int = 2) -> TemporalSplit:
     """Return the split of the lake's span into windows of the horizon, or holdout_days if longer."""
     days = max(horizon_days, context.settings.holdout_days)
-    return TemporalSplit.of(Lake(context.settings.lake).span(), context, days)
+    return TemporalSplit.of(Lake(context.settings.lake).span(), context, days, before)
 
 
 def snapshots(context: Context, service: str, moments: Sequence[datetime], horizon_days: float) -> Snapshots:

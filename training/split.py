@@ -7,6 +7,7 @@ from nextbest.errors import BadInput, NotReady
 from training.base import Context
 
 Span = tuple[datetime, datetime]
+_PARTS = ("a hold-out", "learning and hold-out", "training, validation and hold-out")
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,14 @@ class TemporalSplit:
         return self.validation_until
 
     @classmethod
-    def of(cls, span: Span | None, context: Context, days: int | None = None) -> "TemporalSplit":
+    def of(
+        cls, span: Span | None, context: Context, days: int | None = None, before: int = 2
+    ) -> "TemporalSplit":
         """Split a span (first and last event) into windows of `days` (default settings.holdout_days).
 
         The hold-out ends with the last whole day of the data, or begins at the option `cut=YYYY-MM-DD`.
-        Raises NotReady where the data hold fewer than three windows, BadInput for a cut they cannot serve.
+        Raises NotReady where the data hold no window more than the `before` that must lie before the cut,
+        BadInput for a cut they cannot serve.
         """
         window = timedelta(days=days or context.settings.holdout_days)
         if span is None:
@@ -36,8 +40,8 @@ class TemporalSplit:
         first, last = (_utc(moment) for moment in span)
         end = _whole_days(last, _utc(context.now))
         if (text := context.options.get("cut")) is not None:
-            end = _chosen(text, window, first, end)
-        _require(first, end, window)
+            end = _chosen(text, window, first, end, before)
+        _require(first, end, window, before)
         return cls(end - 2 * window, end - window, end)
 
     def facts(self) -> dict[str, str]:
@@ -63,12 +67,12 @@ def _whole_days(last: datetime, now: datetime) -> datetime:
     return end if end <= now else _midnight(min(last, now))
 
 
-def _chosen(text: str, window: timedelta, first: datetime, end: datetime) -> datetime:
+def _chosen(text: str, window: timedelta, first: datetime, end: datetime, before: int) -> datetime:
     try:
         cut = _utc(datetime.fromisoformat(text))
     except ValueError:
         raise BadInput(f"cut is {text!r}; it must be a date such as {end - window:%Y-%m-%d}") from None
-    earliest, latest = first + 2 * window, end - window
+    earliest, latest = _midnight(first) + before * window, end - window
     if cut + window > end or cut < earliest:
         raise BadInput(
             f"cut {text} leaves no whole windows of {window.days} days in the data ({first:%Y-%m-%d} to "
@@ -83,12 +87,12 @@ def _room(earliest: datetime, latest: datetime) -> str:
     return f"a cut from {_midnight(earliest + timedelta(days=1)):%Y-%m-%d} to {latest:%Y-%m-%d} would work"
 
 
-def _require(first: datetime, end: datetime, window: timedelta) -> None:
+def _require(first: datetime, end: datetime, window: timedelta, before: int) -> None:
     days = (end - first) / timedelta(days=1)
-    if end - 3 * window < _midnight(first):
-        usable = int(max((end - _midnight(first)).days // 3, 0))
+    if end - (before + 1) * window < _midnight(first):
+        usable = int(max((end - _midnight(first)).days // (before + 1), 0))
         hint = f"holdout_days={usable} would work" if usable else "ingest more events"
         raise NotReady(
-            f"the data span {max(days, 0):.0f} days; training, validation and hold-out of {window.days} days "
-            f"each need {3 * window.days}: {hint}"
+            f"the data span {max(days, 0):.0f} days; {_PARTS[before]} of {window.days} days "
+            f"{'each ' if before else ''}need {(before + 1) * window.days}: {hint}"
         )

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from features.events.lake import Lake
 from models._leaving import HORIZON, asked_days
 from models._pyfunc import predict
 from models._survival import Trees, Waits
@@ -17,6 +18,7 @@ from models.churn import Cadence, Churn, ChurnConfig, ChurnHistory
 from models.recency import Recency
 from models.rfm import SEGMENT_NAMES, Rfm
 from models.value import Value, ValueConfig
+from nextbest.columns import TIMESTAMP
 from nextbest.errors import NotReady
 from training import plots
 from training._numbers import positive, whole
@@ -27,6 +29,8 @@ from training.split import TemporalSplit
 
 Floats = npt.NDArray[np.float64]
 EVERY_DAYS, CUTS = 14, 18
+CALIBRATION_CUTS, CALIBRATION_DAYS = 3, 7
+"""Several calibration cuts, so that no single week's weather is taken for the rule."""
 CADENCE = "cadence"
 
 
@@ -59,8 +63,12 @@ class ChurnData:
     @property
     def history(self) -> ChurnHistory:
         """What the model learns from: each part is looked at until the next one begins."""
-        later = self.split.cut - timedelta(days=self.window_days)
-        return ChurnHistory(_waits(self.train, later), _waits(self.later, self.split.cut), self.latest.frame)
+        later = self.later.frame[TIMESTAMP].min().to_pydatetime()
+        whole = Snapshots.together([self.later, self.train])
+        return ChurnHistory(
+            _waits(self.train, later), _waits(self.later, self.split.cut), self.latest.frame,
+            _waits(whole, self.split.cut),
+        )  # fmt: skip
 
 
 class ChurnJob:
@@ -93,15 +101,14 @@ class ChurnJob:
         """Take the snapshots: cuts whose labels end by the calibration cut, that cut, the hold-out's."""
         config = _config(context)
         days = context.settings.holdout_days if config.horizon_days is None else round(config.horizon_days)
-        split = split_of(context, days)
-        window = round((split.end - split.cut) / timedelta(days=1))
-        horizon = timedelta(days=window)
+        split = split_of(context, days, before=1)
+        window = _window(context, split)
         step = timedelta(days=whole(context, "every_days", EVERY_DAYS))
-        cuts = [split.cut - 2 * horizon - i * step for i in range(whole(context, "cuts", CUTS))]
-        later = split.cut - horizon
-        every = snapshots(context, "churn", [*cuts, later, split.cut], days)
+        later = _back(split.cut - timedelta(days=window), timedelta(days=CALIBRATION_DAYS), CALIBRATION_CUTS)
+        cuts = _back(later[-1] - timedelta(days=window), step, whole(context, "cuts", CUTS))
+        every = snapshots(context, "churn", [*cuts, *later, split.cut], days)
         latest = every.at(cuts[:1])
-        calibration, holdout = every.at([later]), every.at([split.cut])
+        calibration, holdout = every.at(later), every.at([split.cut])
         if config.horizon_days is None:
             cadence = Cadence.learn(latest.frame, {}, config)
             calibration, holdout = (_by_cadence(one, cadence, window) for one in (calibration, holdout))
@@ -116,8 +123,8 @@ class ChurnJob:
         found: dict[str, Any] = {}
         try:
             config = ValueConfig(horizon_days=data.config.horizon_days or float(data.window_days))
-            value = Value.learn(data.latest.frame, config)
-            found["bgnbd"] = BgNbdChurn.learn(data.latest.frame, value)
+            value = Value.learn(data.holdout.frame, config)
+            found["bgnbd"] = BgNbdChurn.learn(data.later.frame, value)
         except NotReady as error:
             context.progress(f"churn without BG/NBD: {error}", 0, 0)
         try:
@@ -200,6 +207,18 @@ def probability(model: Any, contacts: Snapshots, data: ChurnData) -> Floats:
     """Return a model's P(no order); where it has no answer, the rate at the calibration cut."""
     found = model.score(contacts.frame)["probability"].to_numpy(np.float64)
     return np.where(np.isfinite(found), found, float(data.later_left.mean()))
+
+
+def _window(context: Context, split: TemporalSplit) -> int:
+    """Return the days of the calibration window: the hold-out's, or a third of the history if less."""
+    span = Lake(context.settings.lake).span()
+    history = split.cut - span[0] if span else timedelta(0)
+    return max(int(min(split.end - split.cut, history / 3) / timedelta(days=1)), 1)
+
+
+def _back(moment: datetime, step: timedelta, count: int) -> list[datetime]:
+    """Return a moment and those before it, a step apart."""
+    return [moment - n * step for n in range(count)]
 
 
 def _by_cadence(contacts: Snapshots, cadence: Cadence, window: int) -> Snapshots:

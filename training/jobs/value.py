@@ -68,7 +68,7 @@ class ValueJob:
     def prepare(self, context: Context) -> ValueData:
         """Read the contacts at the cut, and at the beginnings of the windows before it."""
         days = whole(context, "horizon_days", _days(context))
-        split = split_of(context, days)
+        split = split_of(context, days, before=1)
         length = whole(context, "window_days", min(max(days // 2, SHORTEST), LONGEST))
         step = timedelta(days=whole(context, "every_days", EVERY_DAYS))
         first = split.cut - timedelta(days=length)
