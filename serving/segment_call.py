@@ -64,8 +64,8 @@ class Segments(Answer):
 def answer(settings: Settings, asked: SegmentsRequest, now: datetime) -> Segments:
     """Count, and list if asked.
 
-    Raises Refused: 400 for an expression or column that cannot be used; 503 while another is counted, where
-    nothing is built yet, and at the first block of contacts after 50 seconds.
+    Raises Refused: 400 for an expression or column that cannot be used; 429 while another is counted; 503
+    where nothing is built yet, and at the first block of contacts after 50 seconds.
     """
     try:
         expression = read_expression(settings, asked.expression)
@@ -73,7 +73,7 @@ def answer(settings: Settings, asked: SegmentsRequest, now: datetime) -> Segment
     except BadInput as error:
         raise Refused(400, "invalid_expression", str(error)) from None
     if not _ALONE.acquire(blocking=False):
-        raise Refused(503, "busy", "another segment is being counted; ask again", {"retry-after": "5"})
+        raise Refused(429, "busy", "another segment is being counted; ask again", {"retry-after": "5"})
     try:
         return _select(settings, asked, now, expression, () if asked.count_only else columns)
     except NotReady as error:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
@@ -87,7 +88,7 @@ def test_what_cannot_be_asked_says_why(client: Any, asked: Any, code: str, says:
 def test_one_is_counted_at_a_time(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with segment_call._ALONE:
         answer = ask(client, expression="value.next_90d > 1")
-    assert (answer.status_code, answer.json()["code"]) == (503, "busy")
+    assert (answer.status_code, answer.json()["code"]) == (429, "busy")
     assert answer.headers["retry-after"] == "5"
     assert ask(client, expression="value.next_90d > 1").status_code == 200
 
@@ -107,6 +108,16 @@ def test_nothing_built_is_no_fault(client: Any, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(segments, "profiles", profiles)
     answer = ask(client, expression="value.next_90d > 1")
     assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+
+
+def test_what_is_answered_is_what_the_document_says(client: Any) -> None:
+    document = client.get("/openapi.json").json()
+    answer = ask(client, expression='churn.band == "high" and value.next_90d > 1', count_only=False)
+    schema = document["paths"]["/v1/segments"]["post"]["responses"]["200"]["content"]["application/json"][
+        "schema"
+    ]
+    jsonschema.Draft202012Validator({**schema, "components": document["components"]}).validate(answer.json())
+    assert len(answer.json()["contacts"]) == 2
 
 
 def test_groups_are_counted_over_blocks() -> None:
