@@ -25,6 +25,8 @@ from serving.schemas import (
     Recommendations,
     RecommendationsRequest,
 )
+from serving.segment_call import Segments, SegmentsRequest
+from serving.segment_call import answer as segment_answer
 
 log = logging.getLogger("nextbest.web")
 
@@ -83,6 +85,12 @@ def predictions(engine: Engine, asked: PredictionsRequest, http: Http, right: Ri
     return engine.answers.predictions(asked, engine.now())
 
 
+def segments(engine: Engine, asked: SegmentsRequest, http: Http, right: Right) -> BaseModel:
+    """Count whom an expression finds."""
+    del http, right
+    return segment_answer(engine.settings, asked, engine.now())
+
+
 def contact_card(engine: Engine, asked: None, http: Http, right: Right) -> BaseModel:
     """Show a contact. Raises Refused(404) for one nothing is known of."""
     del asked, right
@@ -132,6 +140,11 @@ ENDPOINTS = (
         Call("POST", "/v1/predictions", "Churn, value and next order of each contact.", Predictions,
              PredictionsRequest, Right.SECRET, CAMPAIGN_BYTES),
         predictions, aside=True,
+    ),
+    Endpoint(
+        Call("POST", "/v1/segments", "Whom an expression finds: how many, and who.", Segments,
+             SegmentsRequest, Right.SECRET, CAMPAIGN_BYTES, also=(503,)),
+        segments, aside=True,
     ),
     Endpoint(
         Call("GET", "/v1/contacts/{contact_id:path}", "The contact card.", ContactCard, right=Right.SECRET,
