@@ -1,7 +1,7 @@
 """Contacts as they were at the ends of months: all of them at one moment, or one through every month.
 
-Read from the contact table as the last build left it, nothing later than the moment entering. What happened since
-the build is in no row here; a card that folds it in puts its own present at the end.
+Read from the contact table as the last build left it, nothing later than the moment entering. What happened
+since the build is in no row here; a card that folds it in puts its own present at the end.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,14 @@ from features.tables import connected, require
 from nextbest.columns import CONTACT_FEATURES, CONTACT_ID, COUNTER_COLUMNS, TIME_COLUMNS, TIMESTAMP
 from nextbest.settings import Settings
 
+TOUCHES = {
+    "order": ("orders",),
+    "form": ("forms",),
+    "message answered": ("clicks", "opens"),
+    "visit": ("carts", "views", "pages", "searches"),
+    "message sent": ("sent",),
+}
+"""What a contact may be first seen by -> its counters; of several at one moment, the one named first."""
 STORED = (CONTACT_ID, TIMESTAMP, *COUNTER_COLUMNS, *TIME_COLUMNS)
 
 
@@ -46,6 +54,24 @@ def contacts_at(settings: Settings, at: datetime) -> pd.DataFrame:
         found = backend.to_pyarrow(past.semi_join(latest, [CONTACT_ID, TIMESTAMP])).to_pandas()
     found = found.sort_values(CONTACT_ID, ignore_index=True)
     return _valued(found, np.full(len(found), at.timestamp()), [pd.Timestamp(at)] * len(found))
+
+
+def first_touches(settings: Settings, at: datetime) -> "pd.Series[str]":
+    """Return contact_id -> what everyone seen by `at` was first seen by: a name of TOUCHES, or "other"."""
+    counters = [f"{counter}_total" for names in TOUCHES.values() for counter in names]
+    with connected(settings.tables) as backend:
+        rows = backend.read_parquet(require(settings, "contact")).select(CONTACT_ID, TIMESTAMP, *counters)
+        past = rows.filter(rows[TIMESTAMP] <= ibis.literal(at))
+        first = past.group_by(CONTACT_ID).aggregate(**{TIMESTAMP: past[TIMESTAMP].min()})
+        found = backend.to_pyarrow(past.semi_join(first, [CONTACT_ID, TIMESTAMP])).to_pandas()
+    done = [
+        (found[[f"{counter}_total" for counter in names]].to_numpy(np.float64) > 0).any(axis=1)
+        for names in TOUCHES.values()
+    ]
+    kinds = np.select(
+        done, [np.array(name, dtype=object) for name in TOUCHES], np.array("other", dtype=object)
+    )
+    return pd.Series(kinds, index=pd.Index(found[CONTACT_ID], dtype=object), name="touch")
 
 
 def history_of(settings: Settings, contact_id: str, now: datetime, months: int | None = None) -> pd.DataFrame:
@@ -81,7 +107,7 @@ def _valued(
     features = derive(row, seconds)
     columns: dict[str, Any] = {
         CONTACT_ID: rows[CONTACT_ID].to_numpy(object),
-        TIMESTAMP: pd.DatetimeIndex(stamps, tz="UTC", dtype="datetime64[us, UTC]"),
+        TIMESTAMP: pd.DatetimeIndex(list(stamps), dtype="datetime64[us, UTC]"),
     }
     columns |= {name: features[name] for name in CONTACT_FEATURES} | {
         name: row[name] for name in TIME_COLUMNS

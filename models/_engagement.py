@@ -22,6 +22,8 @@ VISITS = ("last_view", "last_cart", "last_response", "last_order")
 """Times at which a contact itself was there; last_seen may be a message sent."""
 LEAST_SENT = 3
 """Messages from which on it tells something that somebody does not respond."""
+FORGET = 8.0
+"""Gaps of silence that halve what the orders before it count: a great customer of last year is none now."""
 
 
 def engagement(frame: pd.DataFrame, rules: Before | After) -> Floats:
@@ -59,6 +61,10 @@ def silence(frame: pd.DataFrame, rules: After) -> Floats:
     span = np.nan_to_num(floats(frame, "order_gap_days")) * repeats
     gap = np.maximum((rules.typical_gap_days + span) / (1.0 + repeats), rules.least_gap_days)
     return np.asarray(_since(floats(frame, "recency_days")) / gap)
+
+
+def _frequency(frame: pd.DataFrame, rules: After) -> Floats:
+    return _count(frame, "orders_365d") * fade(silence(frame, rules), FORGET)
 
 
 def _freshness(frame: pd.DataFrame, rules: Any) -> Floats:
@@ -104,7 +110,7 @@ PARTS: Mapping[str, tuple[Callable[[pd.DataFrame, Any], Floats], Callable[[Float
     "carts": (_counted("carts_30d"), rise),
     "forms": (_counted("forms_90d"), rise),
     "cadence": (silence, fade),
-    "frequency": (_counted("orders_365d"), rise),
+    "frequency": (_frequency, rise),
     "trend": (_counted("orders_trend"), rise),
     "responses": (_responses, rise),
 }

@@ -79,11 +79,9 @@ class _Half(_Strict):
         for what, given in (("stages", self.stages), ("learned", self.learned)):
             if set(given) != set(self.ladder):
                 raise ValueError(f"{what}: give {', '.join(self.ladder)}; got {', '.join(given) or 'none'}")
-            for low, high in zip(self.ladder, self.ladder[1:], strict=False):
+            for low, high in pairwise(self.ladder):
                 if given[low] > given[high]:
-                    raise ValueError(
-                        f"{what}: {low} ({given[low]:g}) must not be above {high} ({given[high]:g})"
-                    )
+                    raise ValueError(f"{what}: {low} ({given[low]:g}) is above {high} ({given[high]:g})")
         return self
 
     @property

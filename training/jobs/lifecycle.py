@@ -32,7 +32,7 @@ READ = [*CONTACT_FEATURES, *TIME_COLUMNS]
 
 @dataclass(frozen=True)
 class Followed:
-    """Everyone seen by a moment, and their orders in the horizon after it; arrays are parallel to the frame."""
+    """Everyone seen by a moment, and their orders in the horizon after it; parallel arrays."""
 
     frame: pd.DataFrame
     orders: Floats
@@ -93,12 +93,13 @@ class LifecycleJob:
     """The whole range of the measure: stages describe contacts, and what they rest on is set by rules; the
     figures say how much they tell here."""
     description: ClassVar[str] = (
-        "Learns at which engagement index (0-100) the stages of a contact's life begin, in two halves: before "
-        "the first order (lead, engaged, sales_ready) and after it (lost, leaving, slipping, active, loyal): "
-        "where the odds of an order in the days that follow cross multiples of everyone's odds. A half with "
-        "too few contacts keeps the cut-offs of the rules. Answers only where the rules say `cutoffs: learned`. "
-        "Measured by the AUC of the index within each half against an order in the days after the cut, weighted "
-        "by contacts, beside days since last seen. The parts and weights of the index are given, not learned."
+        "Learns at which engagement index (0-100) the stages of a contact's life begin, in two halves: "
+        "before the first order (lead, engaged, sales_ready) and after it (lost, leaving, slipping, active, "
+        "loyal): where the odds of an order in the days that follow cross multiples of everyone's odds. A "
+        "half with too few contacts keeps the cut-offs of the rules. Answers only where the rules say "
+        "`cutoffs: learned`. Measured by the AUC of the index within each half against an order in the "
+        "days after the cut, weighted by contacts, beside days since last seen. The parts and weights of "
+        "the index are given, not learned."
     )
     options: ClassVar[Mapping[str, str]] = {"cut": "where the hold-out begins, YYYY-MM-DD (its last days)"}
 
@@ -112,8 +113,9 @@ class LifecycleJob:
         )
         if not holdout.measurable():
             raise NotReady(
-                f"{int(holdout.ordered.sum()):,} of {len(holdout.orders):,} contacts ordered within {days} days; "
-                f"to measure an index, {LEAST_OF_EACH} must have and {LEAST_OF_EACH} not: nextbest ingest more"
+                f"{int(holdout.ordered.sum()):,} of {len(holdout.orders):,} contacts ordered within {days} "
+                f"days; to measure an index {LEAST_OF_EACH} must have, and {LEAST_OF_EACH} not, either "
+                "before the first order or after it: nextbest ingest more"
             )
         return LifecycleData(split, rules, train, holdout, days)
 
@@ -128,7 +130,7 @@ class LifecycleJob:
         return {"seen_last": SeenLast()}
 
     def evaluate(self, model: Any, data: LifecycleData) -> Evaluation:
-        """Measure how well the index ranks who orders: overall `auc`, and AUC and rank correlation by half."""
+        """Measure how the index ranks who orders: `auc`, and AUC and rank correlation by half."""
         index, held = _index(model, data), data.holdout
         metrics = {}
         for half in held.measurable():
