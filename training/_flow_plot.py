@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from training._moves import Moves
 
-WIDTH = 0.14
+WIDTH = 0.18
 """Of a moment's bar; the moments lie 1 apart."""
 STEPS = np.linspace(0.0, 1.0, 25)
 EASED = STEPS**2 * (3.0 - 2.0 * STEPS)
@@ -40,7 +40,7 @@ def flow_plot(moves: Moves, title: str) -> Figure:
     axes.set_xticks(range(len(moves.moments)), moves.labels)
     axes.set(ylabel="Contacts", xlim=(-0.2, len(moves.moments) - 0.8))
     axes.invert_yaxis()
-    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    axes.spines[["top", "right", "bottom", "left"]].set_visible(False)
     axes.set_yticks([])
     return figure
 
