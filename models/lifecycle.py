@@ -138,7 +138,7 @@ def too_few(ordered: Floats) -> str | None:
     """Return why nothing is learned from the outcomes (1: ordered) of a half; None where they suffice."""
     came = int(ordered.sum())
     if len(ordered) < LEAST_CONTACTS:
-        return f"{len(ordered):,} contacts, and learning needs {LEAST_CONTACTS}"
+        return f"learning needs {LEAST_CONTACTS} contacts, there are {len(ordered):,}"
     if min(came, len(ordered) - came) < LEAST_OF_EACH:
         return (
             f"{came:,} of {len(ordered):,} ordered, and learning needs {LEAST_OF_EACH} who do and who do not"

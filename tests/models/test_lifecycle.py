@@ -253,7 +253,7 @@ def test_cutoffs_are_learned_where_the_odds_cross_multiples_of_everyones():
         assert np.quantile(index[~recent], 0.7) < stages[name] <= index[recent].min() + 5, name
     assert list(stages.values()) == sorted(stages.values())
     assert model.origin == {
-        "before": "given by the rules: 0 contacts, and learning needs 200",
+        "before": "given by the rules: learning needs 200 contacts, there are 0",
         "after": "learned from 400 contacts",
     }
     assert model.rules.before == RULES.before

@@ -165,7 +165,7 @@ def test_learned_cutoffs_answer_where_the_rules_ask_for_them(world: Any, tmp_pat
     assert version is not None
     assert model.origin["after"].startswith("learned from")
     assert model.origin["before"].startswith("given by the rules: ")
-    assert "contacts, and learning needs 200" in model.origin["before"]
+    assert "learning needs 200 contacts" in model.origin["before"]
     empty, none = lifecycle.lifecycle_model(settings.model_copy(update={"home": tmp_path}))
     assert none is None
     assert empty.origin["after"] == "given by the rules"
@@ -210,7 +210,7 @@ def test_on_the_world_nobody_is_before_the_first_order_and_the_job_says_so(world
     data = job.prepare(context)
     model = job.fit(data, context)
     facts = job.facts(data)
-    assert "learning needs 200" in facts["before_keeps_its_cutoffs"]
+    assert "learning needs 200 contacts" in facts["before_keeps_its_cutoffs"]
     assert "after_keeps_its_cutoffs" not in facts
     assert model.rules.before == data.rules.before
     ours = job.evaluate(model, data).metrics
