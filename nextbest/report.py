@@ -33,7 +33,8 @@ def reports(context: typer.Context, home: Home = None, now: Now = None, as_json:
         decisions(home=home, now=now, as_json=as_json)
         if not as_json:
             screen.say(
-                "more: nextbest report decisions --help, report campaigns, report coverage, report paths"
+                "more: nextbest report decisions --help, report campaigns, report coverage, report paths, "
+                "report rfm, report lifecycle"
             )
     elif home or now or as_json:
         with door(show_bars=False):
@@ -202,3 +203,62 @@ def paths(
         screen.show_json(report)
     else:
         shown.show_paths(report)
+
+
+Months = Annotated[int, typer.Option(min=1, max=60, help="Months back whose ends are looked at.")]
+Plot = Annotated[Path | None, typer.Option(help="Draw the flows between the months into this PNG file.")]
+
+
+@app.command()
+def rfm(
+    months: Months = 6,
+    cross: Annotated[
+        Literal["recency,frequency", "recency,monetary", "frequency,monetary"],
+        typer.Option(help="The two dimensions that are crossed."),
+    ] = "recency,frequency",
+    falling: Annotated[int, typer.Option(min=0, help="Contacts listed who fell, the dearest.")] = 20,
+    plot: Plot = None,
+    home: Home = None,
+    now: Now = None,
+    as_json: Json = False,
+) -> None:
+    """RFM segments month by month, the moves between them, who falls and what they are worth."""
+    from nextbest import _rfm_report as shown
+    from nextbest._campaigns_report import plot_file
+    from nextbest._moves_report import write_flow
+    from nextbest.cli import door, read_settings
+
+    with door() as progress:
+        from training.rfm_map import plain, rfm_report
+
+        file, settings = plot_file(plot), read_settings(home, now)
+        report = rfm_report(settings, settings.present(), months, cross, falling, progress)
+        if file:
+            write_flow(report.moves, shown.TITLE, file)
+    if as_json:
+        screen.show_json(plain(report))
+    else:
+        shown.show_rfm(report, file)
+
+
+@app.command()
+def lifecycle(
+    months: Months = 6, plot: Plot = None, home: Home = None, now: Now = None, as_json: Json = False
+) -> None:
+    """Contacts by lifecycle stage, the moves between stages, and the time to the first order."""
+    from nextbest import _lifecycle_report as shown
+    from nextbest._campaigns_report import plot_file
+    from nextbest._moves_report import write_flow
+    from nextbest.cli import door, read_settings
+
+    with door() as progress:
+        from training.lifecycle import lifecycle_report, plain
+
+        file, settings = plot_file(plot), read_settings(home, now)
+        report = lifecycle_report(settings, settings.present(), months, progress)
+        if file:
+            write_flow(report.moves, shown.TITLE, file)
+    if as_json:
+        screen.show_json(plain(report))
+    else:
+        shown.show_lifecycle(report, file)

@@ -105,6 +105,8 @@ class Settings(BaseSettings):
     """MLflow tracking URI; None: SQLite in the home folder."""
     rules: Path | None = None
     """YAML of the rule score; None: the rules that come with the package."""
+    lifecycle: Path | None = None
+    """YAML of engagement index and lifecycle stages; None: the rules that come with the package."""
 
     segments: Path | None = None
     """YAML of saved segments, name: expression; None: there are none."""
