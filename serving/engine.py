@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from features.events.lake import Lake
 from features.events.log import EventLog
+from features.events.triggers import TriggerLog
 from features.events.turned_away import TurnedAway
 from features.events.writer import Writer
 from features.forget import forget
@@ -37,6 +38,7 @@ from serving.parts import Parts
 from serving.people import People
 from serving.recommend import POPULAR, TRENDING
 from serving.shelf import Shelf
+from serving.trigger_jobs import gauges
 
 log = logging.getLogger("nextbest.engine")
 
@@ -58,6 +60,7 @@ class Engine:
         self.access = Access(settings)
         self.champions = Champions(settings, warm=self._warm_model)
         self.log = EventLog(settings.event_log_url)
+        self.triggers = TriggerLog(settings.event_log_url)
         self.decisions = DecisionSink(self.log.record_decisions)
         self.writer = Writer(self.log.take)
         self.turned_away = TurnedAway(settings.rejects)
@@ -125,6 +128,7 @@ class Engine:
         self.writer.close()
         self.decisions.close()
         self._budget.close()
+        self.triggers.close()
         self.log.close()
 
     def _shown(self, contact_id: str, placement: str, since: datetime, until: datetime) -> set[str]:
@@ -160,6 +164,7 @@ class Engine:
         lists = table_path(self.settings, "contact_lists")
         fed = self.log.fed(Lake(self.settings.lake))
         found = {"log_tail_events": float(max(self.log.position() - fed, 0))}
+        found |= gauges(self.settings, self.triggers, self.now())
         if lists.exists():
             found["stored_rows_age_seconds"] = max(self.now().timestamp() - lists.stat().st_mtime, 0.0)
         return found
