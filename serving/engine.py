@@ -39,6 +39,8 @@ from serving.people import People
 from serving.recommend import POPULAR, TRENDING
 from serving.shelf import Shelf
 from serving.trigger_jobs import gauges
+from serving.trigger_watch import TriggerWatch
+from serving.triggers import Live
 
 log = logging.getLogger("nextbest.engine")
 
@@ -61,6 +63,7 @@ class Engine:
         self.champions = Champions(settings, warm=self._warm_model)
         self.log = EventLog(settings.event_log_url)
         self.triggers = TriggerLog(settings.event_log_url)
+        self._trigger_watch: TriggerWatch | None = None
         self.decisions = DecisionSink(self.log.record_decisions)
         self.writer = Writer(self.log.take)
         self.turned_away = TurnedAway(settings.rejects)
@@ -119,9 +122,18 @@ class Engine:
         self._refresh()
         return bool(erased)
 
+    def watch_triggers(self, live: Live) -> None:
+        """Watch triggers and deliver them, in the background: what the service does and bulk answers do not.
+
+        `live`: (contact ids, now) -> their profiles as they are this moment.
+        """
+        self._trigger_watch = TriggerWatch(self.settings, self.log, self.triggers, live, self.now)
+
     def close(self) -> None:
         """Write what is queued and stop the background."""
         self._stop.set()
+        if self._trigger_watch is not None:
+            self._trigger_watch.close()
         self._thread.join(5.0)
         self.champions.close()
         self._compaction.close()

@@ -63,28 +63,33 @@ class TriggerWatch:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            with suppress(BlockingIOError), alone(self._settings, "triggers"):
-                self._watch()
+            try:
+                with alone(self._settings, "triggers"):
+                    self._watch()
+            except BlockingIOError:
+                pass  # another worker does
+            except Exception:
+                log.exception("triggers cannot be watched; it is tried again")
             self._stop.wait(self._seconds)
 
     def _watch(self) -> None:
         """Watch and deliver for all workers, until closed."""
         deliveries = Deliveries(self._triggers.engine)
-        couriers = [
-            threading.Thread(
-                target=self._deliver, args=(Courier(hook, deliveries, self._settings, time.time),)
-            )
-            for hook in self._settings.all_webhooks
+        hooks = self._settings.all_webhooks
+        couriers = [Courier(hook, deliveries, self._settings, time.time) for hook in hooks]
+        threads = [
+            threading.Thread(target=self._deliver, args=[courier], name="webhook", daemon=True)
+            for courier in couriers
         ]
-        for courier in couriers:
-            courier.start()
+        for thread in threads:
+            thread.start()
         while not self._stop.wait(self._seconds):
             try:
                 self._once()
             except Exception:
                 log.exception("contacts with news could not be looked at; they are looked at again")
-        for courier in couriers:
-            courier.join(self._settings.webhook_timeout_seconds + 5)
+        for thread in threads:
+            thread.join(self._settings.webhook_timeout_seconds + 5)
         if self._child is not None and self._child.poll() is None:
             self._child.terminate()
             self._child.wait()

@@ -28,7 +28,7 @@ TRIES = 5
 """How often contacts that somebody else keeps changing are looked at."""
 
 Everyone = Callable[[datetime, Sequence[str]], Iterator[pd.DataFrame]]
-"""(now, columns) -> profiles of all contacts, block by block."""
+"""(now, columns) -> profiles of all contacts, block by block: contact_id and at least these columns."""
 Live = Callable[[Sequence[str], datetime], pd.DataFrame]
 """(contact ids, now) -> profiles of these as the log has them this moment."""
 
@@ -53,13 +53,12 @@ class TriggerSweep:
     ) -> None:
         self._rules, self._log, self._events, self._endpoints = rules, log, events, tuple(endpoints)
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The profile's columns that the rules need, contact_id first."""
-        return (CONTACT_ID, *self._rules.columns)
+    def everyone(self, profiles: Everyone, now: datetime, counted: int) -> SweepSummary:
+        """Look at all contacts but those with news, whom `news` looks at.
 
-    def everyone(self, profiles: Everyone, now: datetime) -> SweepSummary:
-        """Look at all contacts. Raises BadInput for a moment before that of the last such sweep."""
+        `counted`: position of the log up to which the profiles have counted events. Raises BadInput for a
+        moment before that of the last such sweep.
+        """
         last = self._log.mark(SWEPT) or 0
         if _micros(now) < last:
             when = datetime.fromtimestamp(last / 1e6, now.tzinfo)
@@ -67,35 +66,33 @@ class TriggerSweep:
                 f"everyone was looked at as of {when.isoformat()} already, and going back to "
                 f"{now.isoformat()} would make the same events again; give a later --now"
             )
-        position, basis, done = self._events.position(), self._log.basis(), SweepSummary()
-        for frame in profiles(now, self.columns):
-            self._look(frame, basis, now, done)
-        marks = {SWEPT: _micros(now)} | ({} if self._log.mark(LOOKED) is not None else {LOOKED: position})
+        began, done = self._log.basis(), SweepSummary()
+        basis, apart = Basis(counted, began.erasures), self._with_news(counted)
+        for frame in profiles(now, self._rules.columns):
+            apart |= self._with_news(began.position)  # who did something meanwhile
+            self._look(frame[~frame[CONTACT_ID].isin(apart)], basis, now, done)
+        marks = {SWEPT: _micros(now)} | ({LOOKED: counted} if self._log.mark(LOOKED) is None else {})
         self._log.set_marks(**marks)
         return done
 
     def news(self, live: Live, now: datetime) -> SweepSummary:
         """Look at the contacts of whom the log has something since the last time.
 
-        Where that would be before the last sweep of everyone (clocks differ), they are left for later.
+        Nobody is looked at before everyone was, nor as of a moment before that (clocks differ): then later.
         """
         done, since, basis = SweepSummary(), self._log.mark(LOOKED), self._log.basis()
-        if since is None:
-            self._log.set_marks(**{LOOKED: basis.position})
+        if since is None or basis.position <= since or _micros(now) < (self._log.mark(SWEPT) or 0):
             return done
-        if basis.position <= since or _micros(now) < (self._log.mark(SWEPT) or 0):
-            return done
-        contacts = self._contacts(since)
+        contacts = sorted(self._log.contacts_among(sorted(self._with_news(since))))  # no mere visitors
         for start in range(0, len(contacts), LIVE):
             self._look(live(contacts[start : start + LIVE], now), basis, now, done)
         self._log.set_marks(**{LOOKED: basis.position})
         return done
 
-    def _contacts(self, since: int) -> list[str]:
-        """Return who has news, each person once, by the id that stands for them; no mere visitors."""
+    def _with_news(self, since: int) -> set[str]:
+        """Return who has news after a position, each person by the id that stands for them."""
         found = sorted(self._events.newer(since))
-        people = {person.contact_id for person in self._events.people(found)}
-        return sorted(self._log.contacts_among(sorted(people)))
+        return {person.contact_id for person in self._events.people(found)} if found else set()
 
     def _look(self, frame: pd.DataFrame, basis: Basis, now: datetime, done: SweepSummary) -> None:
         """Evaluate, store, and do it again for those that somebody else has changed meanwhile."""

@@ -6,6 +6,7 @@ workers, a sweep done again, or a process killed anywhere leave each event exact
 """
 
 import json
+import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,8 @@ from features.events._log_upgrade import POSITION, upgrade
 
 _TOGETHER = 2_000
 """Changes in one transaction: whoever brings events waits for it."""
+_LONGEST_PAUSE = 0.1
+"""Seconds between two such transactions."""
 _ERASED, _GIVEN = "erased", "trigger_position"
 _T, _S = TRIGGERS.c, TRIGGER_STATES.c
 LOOKED, SWEPT, BUILD = "triggers_looked", "triggers_swept", "triggers_build"
@@ -110,13 +113,16 @@ class TriggerLog:
 
         `cooldowns`: rule -> microseconds after a firing within which it does not fire for the contact again.
         """
-        stored = Stored(0, Counter(), [])
+        stored, seconds = Stored(0, Counter(), []), 0.0
         for piece in pieces(changes, _TOGETHER):
+            time.sleep(seconds)  # as long as it took: others have to write, too
+            begun = time.perf_counter()
             with writing(self.engine) as connection:
                 taken, again = _still_so(connection, piece, basis)
                 _write_states(connection, taken, basis.position, _micros(now))
                 firings = _rested(connection, taken, _micros(now), cooldowns or {})
                 _write_firings(connection, firings, _micros(now), endpoints)
+            seconds = min(time.perf_counter() - begun, _LONGEST_PAUSE)
             fired = stored.fired + Counter(firing.rule for _, firing in firings)
             stored = Stored(stored.changed + len(taken), fired, stored.again + again)
         return stored

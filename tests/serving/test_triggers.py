@@ -17,7 +17,7 @@ from features.events.log import EventLog
 from features.events.triggers import TriggerLog
 from nextbest.errors import BadInput
 from serving.trigger_rules import TriggerRules
-from serving.triggers import TriggerSweep
+from serving.triggers import SweepSummary, TriggerSweep
 
 from .conftest import NOW
 
@@ -50,10 +50,14 @@ class Town:
         return pd.DataFrame(rows, columns=["contact_id", "rfm.segment", "next_order.days", "value.past"])
 
     def everyone(self, now: datetime, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
-        assert columns == ("contact_id", "rfm.segment", "value.past", "next_order.days")
+        assert columns == ("rfm.segment", "value.past", "next_order.days")
         ids = sorted(self.people)
         for start in range(0, len(ids), self.block):
             yield self.frame(ids[start : start + self.block])
+
+    def everybody(self, now: datetime) -> SweepSummary:
+        """Look at all, by tables built this moment."""
+        return self.sweep().everyone(self.everyone, now, self.log.position())
 
     def live(self, ids: Sequence[str], now: datetime) -> pd.DataFrame:
         self.asked.append(list(ids))
@@ -79,12 +83,12 @@ def town(tmp_path: Path) -> Iterator[Town]:
 
 def test_the_first_look_sets_states_and_the_next_fires_what_changed(town: Town) -> None:
     town.people = {"a": ("champions", 9.0), "b": ("at_risk", 1.0), "c": (None, np.nan)}
-    first = town.sweep().everyone(town.everyone, NOW)
+    first = town.everybody(NOW)
     assert (first.contacts, first.changed, first.fired) == (3, 3, {})
-    again = town.sweep().everyone(town.everyone, NOW)
+    again = town.everybody(NOW)
     assert (again.contacts, again.changed, again.fired) == (3, 0, {})
     town.people = {"a": ("at_risk", 2.0), "b": ("champions", 1.0), "c": ("lost", 1.0), "d": ("lost", 1.0)}
-    assert town.sweep().everyone(town.everyone, NOW + DAY).fired == {"fall": 1, "due": 2}
+    assert town.everybody(NOW + DAY).fired == {"fall": 1, "due": 2}
     assert town.fired() == [
         ("a", "fall", "champions", "at_risk"), ("a", "due", "false", "true"), ("c", "due", "false", "true"),
     ]  # fmt: skip
@@ -96,25 +100,25 @@ def test_the_first_look_sets_states_and_the_next_fires_what_changed(town: Town) 
 def test_what_is_unknown_for_a_while_moves_nothing(town: Town) -> None:
     for number, segment in enumerate(("champions", None, "lost", "lost", None, "lost")):
         town.people = {"a": (segment, np.nan)}
-        town.sweep().everyone(town.everyone, NOW + number * DAY)
+        town.everybody(NOW + number * DAY)
     assert town.fired() == [("a", "fall", "champions", "lost")]
 
 
 def test_a_new_rule_begins_with_the_state_and_an_old_one_is_forgotten(town: Town) -> None:
     town.people = {"a": ("champions", 9.0)}
     one = TriggerRules(RULES.watches[:1])
-    town.sweep(one).everyone(lambda *_: iter([town.frame(["a"])]), NOW)
+    town.sweep(one).everyone(lambda *_: iter([town.frame(["a"])]), NOW, 0)
     town.people = {"a": ("champions", 1.0)}
-    assert town.sweep().everyone(town.everyone, NOW).fired == {}
+    assert town.everybody(NOW).fired == {}
     assert town.triggers.states(["a"]) == {"a": '{"fall":"champions","due":"true"}'}
-    town.sweep(one).everyone(lambda *_: iter([town.frame(["a"])]), NOW)
+    town.sweep(one).everyone(lambda *_: iter([town.frame(["a"])]), NOW, 0)
     assert town.triggers.states(["a"]) == {"a": '{"fall":"champions"}'}
 
 
 def test_everyone_is_not_looked_at_backwards_in_time(town: Town) -> None:
-    town.sweep().everyone(town.everyone, NOW)
+    town.everybody(NOW)
     with pytest.raises(BadInput, match=r"as of 2026-03-01T00:00:00.00:00 already"):
-        town.sweep().everyone(town.everyone, NOW - DAY)
+        town.everybody(NOW - DAY)
     town.happens(1, "a")
     assert town.sweep().news(town.live, NOW - DAY).contacts == 0
     assert town.sweep().news(town.live, NOW).contacts == 1
@@ -122,7 +126,7 @@ def test_everyone_is_not_looked_at_backwards_in_time(town: Town) -> None:
 
 def test_news_is_looked_at_once_person_by_person(town: Town) -> None:
     town.happens(1, "before")
-    town.sweep().everyone(town.everyone, NOW)
+    town.everybody(NOW)
     town.happens(2, "a", anonymous_id="v1")
     town.happens(3, None, anonymous_id="v2")
     town.happens(4, None, anonymous_id="v3")
@@ -135,16 +139,38 @@ def test_news_is_looked_at_once_person_by_person(town: Town) -> None:
     assert town.asked == [["a", "b", "c"]]
 
 
-def test_before_anything_was_looked_at_nothing_is_news(town: Town) -> None:
+def test_before_everyone_was_looked_at_nothing_is_news(town: Town) -> None:
+    town.people = {"a": ("lost", 9.0), "b": ("lost", 9.0)}
     town.happens(1, "a")
-    assert town.sweep().news(town.live, NOW).contacts == 0
     town.happens(2, "b")
+    assert town.sweep().news(town.live, NOW).contacts == 0
+    town.sweep().everyone(town.everyone, NOW, 1)
     town.sweep().news(town.live, NOW)
     assert town.asked == [["b"]]
 
 
+def test_who_did_something_since_the_build_is_left_to_the_live_look(town: Town) -> None:
+    town.people = {"a": ("champions", 9.0), "b": ("champions", 9.0), "c": ("champions", 9.0)}
+    town.everybody(NOW)
+    built = town.log.position()
+    town.happens(1, "a")
+    town.happens(2, None, anonymous_id="v1")
+    town.log.write_identities([{"anonymous_id": "v1", "contact_id": "b", "timestamp": NOW, "alias": False}])
+    town.people = dict.fromkeys("abc", ("lost", 1.0))
+
+    def stale(now: datetime, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+        yield town.frame(["a", "b"])
+        frame = town.frame(["c"])
+        town.happens(3, "c")
+        yield frame
+
+    done = town.sweep().everyone(stale, NOW + DAY, built)
+    assert (done.contacts, done.fired) == (0, {})
+    assert town.sweep().news(town.live, NOW + DAY).fired == {"fall": 3, "due": 3}
+
+
 def test_news_that_could_not_be_read_is_looked_at_again(town: Town) -> None:
-    town.sweep().everyone(town.everyone, NOW)
+    town.everybody(NOW)
     town.happens(1, "a")
 
     def broken(ids: Sequence[str], now: datetime) -> pd.DataFrame:
@@ -157,7 +183,7 @@ def test_news_that_could_not_be_read_is_looked_at_again(town: Town) -> None:
 
 def test_news_of_the_meantime_wins_over_a_slow_sweep(town: Town) -> None:
     town.people = {"a": ("champions", 9.0), "b": ("champions", 9.0)}
-    town.sweep().everyone(town.everyone, NOW)
+    town.everybody(NOW)
 
     def slow(now: datetime, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
         read = town.frame(["a", "b"])
@@ -166,14 +192,14 @@ def test_news_of_the_meantime_wins_over_a_slow_sweep(town: Town) -> None:
         assert town.sweep().news(town.live, NOW).fired == {"fall": 1}
         yield read
 
-    assert town.sweep().everyone(slow, NOW).fired == {}
-    assert town.sweep().everyone(town.everyone, NOW + DAY).fired == {}
+    assert town.sweep().everyone(slow, NOW, 0).fired == {}
+    assert town.everybody(NOW + DAY).fired == {}
     assert town.fired() == [("a", "fall", "champions", "lost")]
 
 
 def test_two_sweeps_at_once_settle_on_what_is_so(town: Town) -> None:
     town.people = {"a": ("champions", 9.0), "b": ("loyal", 9.0)}
-    town.sweep().everyone(town.everyone, NOW)
+    town.everybody(NOW)
     town.people = {"a": ("lost", 9.0), "b": ("lost", 9.0)}
 
     def inner(now: datetime, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
@@ -184,13 +210,13 @@ def test_two_sweeps_at_once_settle_on_what_is_so(town: Town) -> None:
             """Let another sweep come between reading and writing, once."""
             found = held(ids)
             town.triggers.states = held  # type: ignore[method-assign]
-            town.sweep().everyone(town.everyone, NOW)
+            town.everybody(NOW)
             return found
 
         town.triggers.states = states  # type: ignore[method-assign]
         yield frame
 
-    assert town.sweep().everyone(inner, NOW).fired == {}
+    assert town.sweep().everyone(inner, NOW, 0).fired == {}
     assert [contact for contact, *_ in town.fired()] == ["a", "b"]
 
 
@@ -209,7 +235,7 @@ def test_in_blocks_as_one_by_one(tmp_path_factory: pytest.TempPathFactory, data:
             town = Town(log, triggers, block=block)
             for number, people in enumerate(days):
                 town.people = dict(zip("abcd", people, strict=True))
-                town.sweep().everyone(town.everyone, NOW + number * DAY)
+                town.everybody(NOW + number * DAY)
             found.append(sorted(town.fired()))
     assert found[0] == found[1] == found[2]
     assert found[0] == sorted(_by_hand(days))
