@@ -28,7 +28,7 @@ def sweep(home: Home = None, now: Now = None, as_json: Json = False) -> None:
         settings = read_settings(home, now)
 
         def everyone(moment: datetime, columns: Sequence[str]) -> "Iterator[pd.DataFrame]":
-            from serving.profile import profiles  # type: ignore[import-not-found,unused-ignore]
+            from serving.profile import profiles  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
             yield from profiles(settings, moment, None, columns, report)
 
