@@ -35,6 +35,8 @@ TOGETHER = 32
 """Requests at one time to an endpoint that answers; one, while it does not."""
 FIRST_SECONDS, FACTOR, LONGEST_SECONDS = 5.0, 4.0, 12 * 3600.0
 """The first pause, what each next one is longer by, and the longest."""
+REST_SECONDS = 300.0
+"""The longest rest of an endpoint that takes nothing, whatever is due."""
 MOST_SECONDS = 24 * 3600.0
 """The longest `retry-after` that is heeded."""
 ANSWER_BYTES = 64 * 1024
@@ -69,7 +71,8 @@ class Courier:
         self._tls = httpx.create_ssl_context()
         self._host = urlsplit(webhook.url).hostname
         self._resting_until = 0.0
-        self._failing = False
+        self._failed: set[int] = set()  # positions, since one was taken
+        self._rounds = 0
 
     def once(self) -> int:
         """Send what is due, at most TOGETHER; returns how many attempts were made."""
@@ -77,7 +80,7 @@ class Courier:
         if now < self._resting_until:
             return 0
         held_until = _micros(now + self._timeout + 60)
-        most = 1 if self._failing else TOGETHER
+        most = 1 if self._failed else TOGETHER
         batch = self._deliveries.take(self._webhook.key, _micros(now), held_until, most)
         if batch:
             self._settle(batch, asyncio.run(self._send_all(batch)))
@@ -125,7 +128,7 @@ class Courier:
             if outcome.status in BUSY:
                 self._resting_until = max(self._resting_until, self._wall() + outcome.retry_after)
         self._deliveries.settle(self._webhook.key, delivered, dead, later)
-        self._note(bool(delivered), outcomes[0])
+        self._note(bool(delivered), [*dead, *later], outcomes[0])
 
     def _give_up(self, delivery: Delivery, outcome: Outcome) -> None:
         """Write it down before it is taken out: killed in between, it is written twice."""
@@ -137,14 +140,25 @@ class Courier:
         self._dead_letters.add(line)
         log.error("a webhook was given up", extra=line)
 
-    def _note(self, works: bool, first: Outcome) -> None:
-        """Say once that an endpoint has stopped answering, and once that it answers again."""
-        if works and self._failing:
-            log.info("the webhook at %s takes events again", self._host)
-        elif not works and not self._failing:
+    def _note(self, works: bool, failed: Sequence[int], first: Outcome) -> None:
+        """Rest after a round in which nothing was taken; say once that the endpoint has stopped, or is back.
+
+        One event alone may be what the endpoint cannot take; that rests by itself.
+        """
+        if works:
+            if self._failed:
+                log.info("the webhook at %s takes events again", self._host)
+            self._failed.clear()
+            self._rounds = 0
+            return
+        if not self._failed:
             why = first.said or f"status {first.status}"
             log.warning("the webhook at %s does not take events (%s); they are sent again", self._host, why)
-        self._failing = not works
+        self._failed.update(failed)
+        if len(self._failed) > 1:
+            self._rounds += 1
+            rest = min(pause_after(self._rounds), REST_SECONDS)
+            self._resting_until = max(self._resting_until, self._wall() + rest)
 
 
 def body_of(event: dict[str, Any]) -> bytes:

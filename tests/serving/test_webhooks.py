@@ -42,6 +42,7 @@ class Receiver(ThreadingHTTPServer):
     """Answers as it is told, 204 otherwise, and keeps what it got."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self) -> None:
         self.got: list[Message] = []
@@ -90,7 +91,7 @@ class Office:
 
     def __init__(self, home: Path, urls: Sequence[str], **more: Any) -> None:
         hooks = tuple(Webhook(url=url, secret=SecretStr(SECRET)) for url in urls)
-        self.settings = Settings(home=home, webhooks=hooks, webhook_attempts=4, **more)
+        self.settings = Settings(**{"home": home, "webhooks": hooks, "webhook_attempts": 4, **more})
         self.log = EventLog(self.settings.event_log_url)
         self.triggers = TriggerLog(self.settings.event_log_url)
         self.deliveries = Deliveries(self.triggers.engine)
@@ -332,6 +333,29 @@ def test_a_contacts_events_come_in_order_and_hold_up_nobody_else(office: Office,
 def _places(receiver: Receiver) -> list[tuple[str, int]]:
     found = [json.loads(body)["data"] for _, body in receiver.got]
     return [(one["contact_id"], one["position"]) for one in found]
+
+
+def test_an_endpoint_that_is_down_is_asked_now_and_then(tmp_path: Path, receiver: Receiver) -> None:
+    receiver.answer = lambda *_: 500
+    with closing(Office(tmp_path, [receiver.url], webhook_attempts=10)) as office:
+        office.fire(*(f"c{number}" for number in range(50)))
+        for _ in range(600):
+            office.later(1)
+        assert 32 < len(receiver.got) < 42
+        receiver.answer = lambda *_: 204
+        for _ in range(120):  # the longest rest is five minutes
+            office.later(5)
+        assert office.deliveries.counts()["delivered"] == 50
+
+
+def test_an_event_that_is_not_taken_does_not_rest_the_endpoint(office: Office, receiver: Receiver) -> None:
+    receiver.answer = lambda _, message: 500 if b'"contact_id":"a"' in message[1] else 204
+    office.fire("a")
+    for _ in range(3):
+        office.later(100)
+    office.fire("b")
+    assert office.later(0) == 1
+    assert receiver.contacts()[-1] == "b"
 
 
 def test_an_endpoint_that_fails_does_not_cost_another(tmp_path: Path, receiver: Receiver) -> None:
