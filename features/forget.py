@@ -40,11 +40,9 @@ def forget(settings: Settings, contact_ids: Sequence[str], log: EventLog | None 
         log.write_identities(lake.identities())
         scope = Graph(log.links_around(contact_ids)[1]).scope(contact_ids)
         members = sorted(scope.members)
-        forgotten = Forgotten(
+        return Forgotten(
             lake=lake.erase(members),
             log=log.erase(members),
             rejects=rejects.erase(settings.rejects, members),
             features=erase(settings, members, sorted(scope.visits)),
         )
-        log.erase(members)  # what a sweep of triggers read in the tables meanwhile
-        return forgotten

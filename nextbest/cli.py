@@ -353,6 +353,43 @@ def score(
 
 
 @app.command()
+def segment(
+    expression: Annotated[str | None, typer.Argument(help="As docs/segments.md says, in quotes.")] = None,
+    name: Annotated[str | None, typer.Option(help="A saved segment in the place of an expression.")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Show the saved segments.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="CSV or Parquet file to write them to.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="What --out writes, a,b; default what the expression reads.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Contacts that --out writes at most.")] = None,
+    count: Annotated[bool, typer.Option("--count", help="Only how many; no tables.")] = False,
+    contacts: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet with contact_id; default everyone.")
+    ] = None,
+    home: Home = None,
+    now: Now = None,
+    as_json: Json = False,
+) -> None:
+    """Count whom an expression finds; write the contacts with --out."""
+    from nextbest import _segments as segments
+
+    with door() as report:
+        settings = read_settings(home, now)
+        if list_:
+            return segments.show_saved(settings, as_json)
+        asked = segments.asked(settings, expression, name)
+        export = segments.export(out, columns, limit)
+        by = () if count else segments.BY
+        found = segments.select(settings, asked, report, export, contacts, by)
+    if as_json:
+        screen.show_json(plain(found))
+    elif count:
+        screen.say(f"{found.count}")
+    else:
+        segments.show_report(found)
+
+
+@app.command()
 def erase(contact_id: str, home: Home = None, now: Now = None, as_json: Json = False) -> None:
     """Erase a contact from log, lake, rejects, feature tables and online store."""
     from features.forget import forget

@@ -155,6 +155,9 @@ class Settings(BaseSettings):
     triggers: Path | None = None
     """YAML of the trigger rules; None: the rules that come with the package."""
 
+    segments: Path | None = None
+    """YAML of saved segments, name: expression; None: there are none."""
+
     decisions_days: int = Field(400, ge=1)
     """Days after which a build forgets an answer given."""
     purchase_horizon_days: int = Field(30, ge=1)

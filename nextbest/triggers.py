@@ -23,13 +23,12 @@ def sweep(home: Home = None, now: Now = None, as_json: Json = False) -> None:
     from nextbest.cli import door, read_settings, show
 
     with door() as report:
+        from serving.segments import profiles
         from serving.trigger_jobs import sweep_everyone
 
         settings = read_settings(home, now)
 
         def everyone(moment: datetime, columns: Sequence[str]) -> "Iterator[pd.DataFrame]":
-            from serving.profile import profiles  # type: ignore[import-not-found,import-untyped,unused-ignore]
-
             yield from profiles(settings, moment, None, columns, report)
 
         done = sweep_everyone(settings, everyone, settings.present())

@@ -27,7 +27,9 @@ from serving.vocabulary import Kind
 EQUALITY = ("==", "!=")
 CALCULATED = ("+", "-", "*", "/")
 SHOWN = 60
-"""Characters of the expression, or names of a list, that a message repeats at most."""
+"""Characters of the expression that a message repeats at most."""
+MOST_LISTED = 20
+"""Columns of a group that a message lists at most."""
 
 
 @dataclass
@@ -96,7 +98,7 @@ class Checks:
 
     def _column(self, tree: Tree) -> Column:
         if tree.token not in self.known:
-            raise bad(self._unknown(tree.token), tree.start)
+            raise bad(unknown_column(tree.token, self.known, self.allowed), tree.start)
         self.reads[tree.token] = None
         return Column(tree.token, self.known[tree.token])
 
@@ -144,18 +146,6 @@ class Checks:
             raise bad(said + self._hints(column), tree.start)
         return name.value
 
-    def _unknown(self, name: str) -> str:
-        """Say what there is in the place of a column that is not."""
-        said = f"no column '{name[:SHOWN]}'{_near(name, self.known)}"
-        if any(name in names for names in self.allowed.values()):
-            return f'{said}; a name is written in quotes: "{name}"'
-        group = name.partition(".")[0]
-        within = [column for column in self.known if column.startswith(f"{group}.")]
-        if 0 < len(within) <= SHOWN // 3:
-            return f"{said}; {group} has {', '.join(within)}"
-        groups = dict.fromkeys(column.partition(".")[0] for column in self.known)
-        return f"{said}; columns begin with {', '.join(groups)}"
-
     def _hints(self, *values: Value) -> str:
         """Say of each column what it is, and which names it can hold."""
         said = []
@@ -169,6 +159,19 @@ class Checks:
     def _said(self, tree: Tree) -> str:
         text = self.text[tree.start : tree.end]
         return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+
+
+def unknown_column(name: str, known: Collection[str], allowed: Mapping[str, Collection[str]]) -> str:
+    """Say what there is in the place of a column that is not."""
+    said = f"no column '{name[:SHOWN]}'{_near(name, known)}"
+    if any(name in names for names in allowed.values()):
+        return f'{said}; a name is written in quotes: "{name}"'
+    group = name.partition(".")[0]
+    within = [column for column in known if column.startswith(f"{group}.")]
+    if 0 < len(within) <= MOST_LISTED:
+        return f"{said}; {group} has {', '.join(within)}"
+    groups = dict.fromkeys(column.partition(".")[0] for column in known)
+    return f"{said}; columns begin with {', '.join(groups)}"
 
 
 def _near(name: str, known: Iterable[str]) -> str:

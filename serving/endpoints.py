@@ -28,6 +28,8 @@ from serving.schemas import (
     Triggers,
     TriggersRequest,
 )
+from serving.segment_call import Segments, SegmentsRequest
+from serving.segment_call import answer as segment_answer
 
 log = logging.getLogger("nextbest.web")
 
@@ -84,6 +86,12 @@ def predictions(engine: Engine, asked: PredictionsRequest, http: Http, right: Ri
     """Predict for contacts."""
     del http, right
     return engine.answers.predictions(asked, engine.now())
+
+
+def segments(engine: Engine, asked: SegmentsRequest, http: Http, right: Right) -> BaseModel:
+    """Count whom an expression finds."""
+    del http, right
+    return segment_answer(engine.settings, asked, engine.now())
 
 
 def contact_card(engine: Engine, asked: None, http: Http, right: Right) -> BaseModel:
@@ -146,6 +154,11 @@ ENDPOINTS = (
         Call("POST", "/v1/predictions", "Churn, value and next order of each contact.", Predictions,
              PredictionsRequest, Right.SECRET, CAMPAIGN_BYTES),
         predictions, aside=True,
+    ),
+    Endpoint(
+        Call("POST", "/v1/segments", "Whom an expression finds: how many, and who.", Segments,
+             SegmentsRequest, Right.SECRET, CAMPAIGN_BYTES, also=(503,)),
+        segments, aside=True,
     ),
     Endpoint(
         Call("GET", "/v1/contacts/{contact_id:path}", "The contact card.", ContactCard, right=Right.SECRET,

@@ -103,9 +103,9 @@ def gauges(settings: Settings, triggers: TriggerLog, now: datetime) -> dict[str,
 
 
 def built(settings: Settings) -> int | None:
-    """Return what changes with every build of the feature tables; None before the first."""
+    """Return what changes with each build of the feature tables, not with erasures; None before the first."""
     try:
-        return table_path(settings, "contact_lists").stat().st_mtime_ns
+        return table_path(settings, "item").stat().st_mtime_ns
     except FileNotFoundError:
         return None
 

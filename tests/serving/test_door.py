@@ -29,6 +29,7 @@ BODIES: dict[str, dict[str, Any] | None] = {
     "/v1/bought-together": {"item_ids": ["i00"]},
     "/v1/best-channel": {"contact_ids": ["c1"]},
     "/v1/predictions": {"contact_ids": ["c1"]},
+    "/v1/segments": {"expression": "value.past > 1"},
     MOUNTED.path: {"writeKey": WRITE},
 }
 CALLS = [*(endpoint.call for endpoint in ENDPOINTS), MOUNTED]
@@ -43,8 +44,11 @@ async def mounted(engine: Engine, http: Http) -> Response:
 
 
 @pytest.fixture
-def serve(shop: Any, client_of: Any, engine_of: Any) -> Iterator[Callable[..., Any]]:
+def serve(
+    shop: Any, client_of: Any, engine_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Any]]:
     """Return a client of the app with these settings, and a mounted route."""
+    monkeypatch.setattr("serving.segments.profiles", lambda *asked: iter(()))
     opened = []
 
     def serve(**settings: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nextbest.errors import BadInput
@@ -150,6 +150,7 @@ def test_every_column_of_names_that_is_listed_is_known() -> None:
     assert {KNOWN[name] for name in VALUES} == {"name"}
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60) | st.lists(st.sampled_from(
     ["value.past", "churn.band", "'high'", "1", "-", "+", "*", "/", "(", ")", "[", "]", ",", "==", "<", "!=",
      "in", "not", "and", "or", "is", "missing", "é", ".", "'", "1e9"]
@@ -271,6 +272,7 @@ contacts = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(conditions, contacts)
 def test_a_mask_is_what_a_contact_at_a_time_gives(condition: Written, people: list[Row]) -> None:
     text, read = condition

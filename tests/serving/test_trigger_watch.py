@@ -35,10 +35,16 @@ RULES = 'rules: [{name: due, when: "next_order.days <= 3"}]'
 
 
 def build(settings: Settings, position: int) -> None:
-    """Write the one feature table that is looked at here."""
-    file = table_path(settings, "contact_lists")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({"contact_id": ["a"], "lists_as_of": [position]}), file)
+    """Write the feature tables that are looked at here."""
+    settings.tables.mkdir(parents=True, exist_ok=True)
+    erased(settings, position)
+    pq.write_table(pa.table({"item_id": ["i"]}), table_path(settings, "item"))
+
+
+def erased(settings: Settings, position: int) -> None:
+    """Write the contacts' table alone, as an erasure does."""
+    lists = pa.table({"contact_id": ["a"], "lists_as_of": [position]})
+    pq.write_table(lists, table_path(settings, "contact_lists"))
 
 
 def frame(ids: Sequence[str], days: float) -> pd.DataFrame:
@@ -113,9 +119,10 @@ def test_everyone_is_looked_at_after_a_build_and_once_a_day(
         assert told.read_text() == "swept "  # one that fails is not begun over and over
         done = {
             SWEPT: round(NOW.timestamp() * 1e6),
-            BUILD: table_path(settings, "contact_lists").stat().st_mtime_ns,
+            BUILD: table_path(settings, "item").stat().st_mtime_ns,
         }
         triggers.set_marks(**done)
+        erased(settings, 0)
         moments.append(NOW + 23 * DAY / 24)
         time.sleep(0.1)
         assert told.read_text() == "swept "

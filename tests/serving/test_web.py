@@ -17,7 +17,7 @@ from serving.web import create_app
 SECRET, WRITE = "s3cret", "wr1te"
 ROUTES = {
     ("POST", "/v1/recommendations"), ("POST", "/v1/bought-together"), ("POST", "/v1/best-channel"),
-    ("POST", "/v1/predictions"), ("GET", "/v1/contacts/{contact_id}"),
+    ("POST", "/v1/predictions"), ("POST", "/v1/segments"), ("GET", "/v1/contacts/{contact_id}"),
     ("DELETE", "/v1/contacts/{contact_id}"),
     ("GET", "/v1/triggers"),
     ("GET", "/livez"), ("GET", "/readyz"), ("GET", "/metrics"), ("GET", "/openapi.json"),
