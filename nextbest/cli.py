@@ -19,7 +19,7 @@ import typer
 from pydantic import ValidationError
 
 from nextbest import _screen as screen
-from nextbest import report
+from nextbest import report, triggers
 from nextbest.errors import BadInput, NextbestError
 from nextbest.progress import Progress, silent
 from nextbest.settings import Settings
@@ -31,6 +31,7 @@ models_app = typer.Typer(no_args_is_help=True, help="Registered models, champion
 app.add_typer(features_app, name="features")
 app.add_typer(models_app, name="models")
 app.add_typer(report.app, name="report")
+app.add_typer(triggers.app, name="triggers")
 
 Now = Annotated[
     str | None,

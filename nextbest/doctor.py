@@ -115,6 +115,20 @@ def _rules(settings: Settings) -> Iterator[Finding]:
     yield Finding("rules", "ok", f"{len(rules.rules)} rules, thresholds: {', '.join(rules.thresholds)}")
 
 
+def _triggers(settings: Settings) -> Iterator[Finding]:
+    from serving.dead_letters import DeadLetters
+    from serving.trigger_rules import TriggerRules
+
+    rules, hooks = TriggerRules.load(settings).watches, len(settings.all_webhooks)
+    dead = len(DeadLetters(settings.dead_letters).lines())
+    said = f"{len(rules)} rules, {hooks} webhooks"
+    if dead:
+        mend = "nextbest triggers redeliver"
+        yield Finding("triggers", "stale", f"{said}, which never took {dead} events", mend)
+    else:
+        yield Finding("triggers", "ok", said)
+
+
 def _keys(settings: Settings) -> Iterator[Finding]:
     local = settings.host in {"127.0.0.1", "localhost", "::1"}
     if settings.secret_key is None and not local:
@@ -160,5 +174,5 @@ def _home(settings: Settings) -> Iterator[Finding]:
 
 _PARTS: dict[str, Callable[[Settings], Iterator[Finding]]] = {
     "home": _home, "events": _events, "rejects": _rejects, "features": _features, "models": _models,
-    "rules": _rules, "keys": _keys, "channels": _channels,
+    "rules": _rules, "triggers": _triggers, "keys": _keys, "channels": _channels,
 }  # fmt: skip

@@ -1,13 +1,24 @@
 """One Settings object: NEXTBEST_* variables and nextbest.toml, nothing global."""
 
 import json
+from base64 import b64decode
 from datetime import UTC, datetime
+from hashlib import sha256
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -30,6 +41,42 @@ class ChannelSettings(BaseModel):
     """Local hour at which sending starts again; equal to quiet_from: no quiet hours."""
     weekly_cap: int = Field(3, ge=0)
     """Messages a contact gets over this channel in seven days at most."""
+
+
+def _web_address(text: str) -> str:
+    parts = urlsplit(text.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("this is no web address; write https://host/path")
+    return text.strip()
+
+
+def _signing_key(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    try:
+        key = b64decode(text.removeprefix("whsec_"), validate=True) if text.startswith("whsec_") else text
+    except ValueError:
+        key = b""
+    if not key:
+        raise ValueError("a secret is whsec_ and base64 of 24 to 64 random bytes, or a text taken as it is")
+    return secret
+
+
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+SigningKey = Annotated[SecretStr, AfterValidator(_signing_key)]
+
+
+class Webhook(BaseModel):
+    """Where events of triggers are sent, and what they are signed with (standardwebhooks.com)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: WebAddress
+    secret: SigningKey
+
+    @property
+    def key(self) -> str:
+        """Return what names the endpoint where its address, which may hold a password, must not be."""
+        return sha256(self.url.encode()).hexdigest()[:16]
 
 
 def _aware(value: object) -> object:
@@ -107,6 +154,8 @@ class Settings(BaseSettings):
     """YAML of the rule score; None: the rules that come with the package."""
     lifecycle: Path | None = None
     """YAML of engagement index and lifecycle stages; None: the rules that come with the package."""
+    triggers: Path | None = None
+    """YAML of the trigger rules; None: the rules that come with the package."""
 
     segments: Path | None = None
     """YAML of saved segments, name: expression; None: there are none."""
@@ -147,6 +196,15 @@ class Settings(BaseSettings):
 
     unsubscribe_cost: float | None = Field(None, ge=0)
     """Money that a contact's leaving a channel costs; None: as much as a response is worth."""
+
+    webhooks: tuple[Webhook, ...] = ()
+    """Where events of triggers are sent: url and secret each."""
+    webhook_url: WebAddress | None = None
+    """One more of them, for those who have one: with webhook_secret."""
+    webhook_secret: SigningKey | None = None
+    webhook_attempts: int = Field(10, ge=1, le=30)
+    """Attempts, over about a day, after which an event goes to dead-letter/webhooks.jsonl."""
+    webhook_timeout_seconds: float = Field(10.0, gt=0, le=120)
 
     serve_simulated: bool = False
     """Whether a model learned from simulated messages may choose channels for real contacts (to try it)."""
@@ -207,6 +265,27 @@ class Settings(BaseSettings):
     def present(self) -> datetime:
         """Return the moment to take for the present; called by the front doors only."""
         return (self.now or datetime.now(UTC)).astimezone(UTC)
+
+    @model_validator(mode="after")
+    def _webhooks_are_whole(self) -> Self:
+        if (self.webhook_url is None) != (self.webhook_secret is None):
+            raise ValueError("webhook_url and webhook_secret go together: set both")
+        urls = [webhook.url for webhook in self.all_webhooks]
+        if len(urls) != len(set(urls)):
+            raise ValueError("webhooks: each url once")
+        return self
+
+    @property
+    def all_webhooks(self) -> tuple[Webhook, ...]:
+        """Every webhook, however it was set."""
+        if self.webhook_url is None or self.webhook_secret is None:
+            return self.webhooks
+        return (*self.webhooks, Webhook(url=self.webhook_url, secret=self.webhook_secret))
+
+    @property
+    def dead_letters(self) -> Path:
+        """Events that a webhook never took, a line each."""
+        return self.home.resolve() / "dead-letter" / "webhooks.jsonl"
 
     @property
     def lake(self) -> Path:

@@ -24,6 +24,9 @@ from serving.schemas import (
     PredictionsRequest,
     Recommendations,
     RecommendationsRequest,
+    TriggerEvent,
+    Triggers,
+    TriggersRequest,
 )
 from serving.segment_call import Segments, SegmentsRequest
 from serving.segment_call import answer as segment_answer
@@ -100,6 +103,17 @@ def contact_card(engine: Engine, asked: None, http: Http, right: Right) -> BaseM
     return card
 
 
+def triggers(engine: Engine, asked: TriggersRequest, http: Http, right: Right) -> BaseModel:
+    """List what fired."""
+    del http, right
+    try:
+        found, following = engine.triggers.page(asked.after, asked.limit, asked.rule)
+    except SQLAlchemyError as error:
+        why = str(error).splitlines()[0]
+        raise Refused(503, "log_unavailable", f"the event log cannot be read ({why}); ask again") from None
+    return Triggers(triggers=[TriggerEvent(**event) for event in found], next=following)
+
+
 def erase(engine: Engine, asked: None, http: Http, right: Right) -> BaseModel:
     """Erase a contact everywhere."""
     del asked, right
@@ -155,5 +169,10 @@ ENDPOINTS = (
         Call("DELETE", "/v1/contacts/{contact_id:path}", "Erase a contact.", Erased, right=Right.SECRET,
              also=(400, 503)),
         erase, aside=True,
+    ),
+    Endpoint(
+        Call("GET", "/v1/triggers", "What fired, in order.", Triggers, right=Right.SECRET, also=(503,),
+             query=TriggersRequest),
+        triggers, aside=True,
     ),
 )  # fmt: skip

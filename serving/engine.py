@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from features.events.lake import Lake
 from features.events.log import EventLog
+from features.events.triggers import TriggerLog
 from features.events.turned_away import TurnedAway
 from features.events.writer import Writer
 from features.forget import forget
@@ -37,6 +38,9 @@ from serving.parts import Parts
 from serving.people import People
 from serving.recommend import POPULAR, TRENDING
 from serving.shelf import Shelf
+from serving.trigger_jobs import gauges
+from serving.trigger_watch import TriggerWatch
+from serving.triggers import Live
 
 log = logging.getLogger("nextbest.engine")
 
@@ -58,6 +62,8 @@ class Engine:
         self.access = Access(settings)
         self.champions = Champions(settings, warm=self._warm_model)
         self.log = EventLog(settings.event_log_url)
+        self.triggers = TriggerLog(settings.event_log_url)
+        self._trigger_watch: TriggerWatch | None = None
         self.decisions = DecisionSink(self.log.record_decisions)
         self.writer = Writer(self.log.take)
         self.turned_away = TurnedAway(settings.rejects)
@@ -116,15 +122,25 @@ class Engine:
         self._refresh()
         return bool(erased)
 
+    def watch_triggers(self, live: Live) -> None:
+        """Watch triggers and deliver them, in the background: what the service does and bulk answers do not.
+
+        `live`: (contact ids, now) -> their profiles as they are this moment.
+        """
+        self._trigger_watch = TriggerWatch(self.settings, self.log, self.triggers, live, self.now)
+
     def close(self) -> None:
         """Write what is queued and stop the background."""
         self._stop.set()
+        if self._trigger_watch is not None:
+            self._trigger_watch.close()
         self._thread.join(5.0)
         self.champions.close()
         self._compaction.close()
         self.writer.close()
         self.decisions.close()
         self._budget.close()
+        self.triggers.close()
         self.log.close()
 
     def _shown(self, contact_id: str, placement: str, since: datetime, until: datetime) -> set[str]:
@@ -160,6 +176,7 @@ class Engine:
         lists = table_path(self.settings, "contact_lists")
         fed = self.log.fed(Lake(self.settings.lake))
         found = {"log_tail_events": float(max(self.log.position() - fed, 0))}
+        found |= gauges(self.settings, self.triggers, self.now())
         if lists.exists():
             found["stored_rows_age_seconds"] = max(self.now().timestamp() - lists.stat().st_mtime, 0.0)
         return found

@@ -20,6 +20,8 @@ from serving.access import check_binding
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 120.0
 STOP_SECONDS = 20.0
+SECRETS = {"write_key", "secret_key", "webhook_secret", "webhooks"}
+"""Settings that print as stars."""
 
 
 def serve(settings: Settings) -> None:
@@ -76,16 +78,19 @@ def environment(settings: Settings) -> dict[str, str]:
     """Return the environment that makes the service read the same settings."""
     values = {
         f"NEXTBEST_{name.upper()}": _text(value)
-        for name, value in settings.model_dump(mode="json", exclude={"write_key", "secret_key"}).items()
+        for name, value in settings.model_dump(mode="json", exclude=SECRETS).items()
         if value is not None
     }
-    for name in ("write_key", "secret_key"):
+    for name in ("write_key", "secret_key", "webhook_secret"):
         secret = getattr(settings, name)
         if secret is not None:
             values[f"NEXTBEST_{name.upper()}"] = secret.get_secret_value()
+    shown = [{"url": hook.url, "secret": hook.secret.get_secret_value()} for hook in settings.webhooks]
+    values["NEXTBEST_WEBHOOKS"] = json.dumps(shown)
     values["NEXTBEST_HOME"] = str(settings.home.resolve())
-    if settings.rules is not None:
-        values["NEXTBEST_RULES"] = str(settings.rules.resolve())
+    for name in ("rules", "triggers"):
+        if (path := getattr(settings, name)) is not None:
+            values[f"NEXTBEST_{name.upper()}"] = str(path.resolve())
     quiet = {"BENTOML_DO_NOT_TRACK": "True", "MLFLOW_DISABLE_TELEMETRY": "true", "FEAST_USAGE": "False"}
     quiet["MLFLOW_LOGGING_LEVEL"] = os.environ.get("MLFLOW_LOGGING_LEVEL", "WARNING")
     threads = {name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}

@@ -30,6 +30,11 @@ GAUGES: tuple[tuple[str, str, Literal["livemax", "livesum"]], ...] = (
         "livemax",
     ),
     ("worker_memory_bytes", "Resident memory of the largest worker.", "livemax"),
+    ("webhooks_delivered", "Events that webhooks took, since the log began.", "livemax"),
+    ("webhooks_failed", "Attempts to deliver that failed, since the log began.", "livemax"),
+    ("webhooks_dead", "Events given up, since the log began.", "livemax"),
+    ("webhooks_waiting", "Events still to be delivered.", "livemax"),
+    ("webhooks_lag_seconds", "Since the oldest of them fired.", "livemax"),
     ("workers", "Workers that answer.", "livesum"),
 )
 

@@ -13,7 +13,7 @@ from serving.schemas import Problem, Request
 
 REF = "#/components/schemas/{model}"
 REFUSALS = {
-    400: "The body is not what the call takes; the message says what is.",
+    400: "The request is not what the call takes; the message says what is.",
     401: "No key, or an unknown one.",
     403: "The key does not allow this.",
     413: "The body is too big.",
@@ -38,6 +38,8 @@ class Call:
     status: int = 200
     also: tuple[int, ...] = ()
     """Further statuses it answers with a problem."""
+    query: type[Request] | None = None
+    """What the parameters of the query are read as."""
 
 
 def document(calls: Sequence[Call], version: str) -> dict[str, Any]:
@@ -83,6 +85,7 @@ def _operation(call: Call) -> dict[str, Any]:
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", "maxLength": 200}}
         for name in re.findall(r"{(\w+)}", _plain(call.path))
     ]
+    parameters += _query(call.query) if call.query else []
     if parameters:
         operation["parameters"] = parameters
     if call.asked:
@@ -100,6 +103,18 @@ def _operation(call: Call) -> dict[str, Any]:
     return operation
 
 
+def _query(model: type[Request]) -> list[dict[str, Any]]:
+    """Return a model's fields as parameters; one that is absent is not sent, so none is null."""
+    found = []
+    for name, schema in model.model_json_schema()["properties"].items():
+        shown = {key: value for key, value in schema.items() if key not in ("title", "anyOf", "default")}
+        shown |= next((one for one in schema.get("anyOf", ()) if one != {"type": "null"}), {})
+        if schema.get("default") is not None:
+            shown["default"] = schema["default"]
+        found.append({"name": name, "in": "query", "required": False, "schema": shown})
+    return found
+
+
 def _responses(call: Call) -> dict[str, Any]:
     body = (
         {call.answer: {}}
@@ -109,6 +124,7 @@ def _responses(call: Call) -> dict[str, Any]:
     responses: dict[str, Any] = {str(call.status): {"description": "The answer.", "content": body}}
     statuses = list(call.also)
     statuses += [400, 413, 415] if call.asked else []
+    statuses += [400] if call.query else []
     statuses += [401, 403, 429] if call.right is not Right.NONE else []
     for status in sorted(set(statuses)):
         problem = {"application/json": {"schema": _ref(Problem)}}

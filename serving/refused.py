@@ -1,7 +1,7 @@
 """Reading what was asked, and saying what was wrong with it and what would work."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -28,12 +28,28 @@ def parse(model: type[Parsed], body: bytes) -> Parsed:
     try:
         return model.model_validate_json(body or b"{}")
     except ValidationError as error:
-        problems = error.errors(include_url=False)
+        raise _refusal(model, error) from None
+
+
+def parse_query(model: type[Parsed], given: Iterable[tuple[str, str]]) -> Parsed:
+    """Read the parameters of a query; a key among them is not theirs. Raises Refused(400) as `parse` does."""
+    pairs = [(name, value) for name, value in given if name != "writeKey"]
+    names = [name for name, _ in pairs]
+    if twice := sorted({name[:100] for name in names if names.count(name) > 1}):
+        raise Refused(400, "invalid_request", f"each parameter once; given again: {', '.join(twice)}")
+    try:
+        return model.model_validate(dict(pairs))
+    except ValidationError as error:
+        raise _refusal(model, error) from None
+
+
+def _refusal(model: type[Request], error: ValidationError) -> Refused:
+    problems = error.errors(include_url=False)
     refused = partial(Refused, 400)
     if problems[0]["type"] == "json_invalid":
-        raise refused("malformed_json", f"the body is not JSON: {problems[0]['ctx']['error']}")
+        return refused("malformed_json", f"the body is not JSON: {problems[0]['ctx']['error']}")
     said = dict.fromkeys(_say(model, problem) for problem in problems[:5])
-    raise refused("invalid_request", "; ".join(said))
+    return refused("invalid_request", "; ".join(said))
 
 
 def _say(model: type[Request], problem: Any) -> str:
@@ -47,7 +63,8 @@ def _say(model: type[Request], problem: Any) -> str:
         return f"'{where}' is needed"
     if problem["type"] in ("model_type", "model_attributes_type"):
         return f"the body is to be a JSON object with: {', '.join(model.model_fields)}"
-    return f"'{where}': {problem['msg'][:1].lower()}{problem['msg'][1:]}, not {_shorten(problem['input'])}"
+    said = str(problem["ctx"]["error"]) if problem["type"] == "value_error" else problem["msg"]
+    return f"'{where}': {said[:1].lower()}{said[1:]}, not {_shorten(problem['input'])}"
 
 
 def _shorten(value: object) -> str:

@@ -1,6 +1,6 @@
 """What goes over the wire: one pydantic model for each request and answer of the HTTP contract."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -9,6 +9,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    field_validator,
     model_validator,
 )
 
@@ -387,6 +388,70 @@ class ContactCard(Answer):
     affinities: list[Affinity]
     consents: dict[str, Consent]
     as_of: AsOf
+
+
+def _cursor(text: str) -> int | datetime:
+    """Read a position, or a moment; one without a time zone is UTC."""
+    if text.isascii() and text.isdigit():
+        if len(text) > 18:
+            raise ValueError("no position has more than 18 digits")
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(
+            "write a position (the last answer's next), or a moment as 2026-01-31T12:00:00Z, with + as %2B"
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+Cursor = Annotated[str, Field(min_length=1, max_length=40)]
+
+
+class TriggersRequest(Request):
+    """Which events of triggers to list; parameters of the query."""
+
+    since: Cursor | None = None
+    """The `next` of the answer before, or a moment (ISO 8601) to begin at; absent: from the first kept."""
+    limit: int = Field(100, ge=1, le=1000)
+    rule: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_]*$")] | None = None
+    """Only events of this rule."""
+
+    @field_validator("since")
+    @classmethod
+    def _is_cursor(cls, text: str | None) -> str | None:
+        if text is not None:
+            _cursor(text)
+        return text
+
+    @property
+    def after(self) -> int | datetime:
+        """Return the position or moment to begin at."""
+        return 0 if self.since is None else _cursor(self.since)
+
+
+class TriggerEvent(Answer):
+    """A rule fired for a contact: once, when what it watches changed from `before` to `after`."""
+
+    id: str
+    """The same as in the webhook's `webhook-id`."""
+    position: int
+    timestamp: datetime
+    """The moment the contact was looked at."""
+    contact_id: str
+    rule: str
+    before: str | None
+    after: str
+    facts: dict[str, float | str | None]
+    """The columns of the profile that the rule reads or carries; null: unknown."""
+
+
+class Triggers(Answer):
+    """Events in the order they fired."""
+
+    triggers: list[TriggerEvent]
+    next: int
+    """`since` of the next call: nothing is missed, and nothing comes twice."""
 
 
 class Erased(Answer):

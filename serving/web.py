@@ -27,8 +27,8 @@ from serving.engine import Engine
 from serving.metrics import CONTENT_TYPE, Metrics
 from serving.openapi import Call, document
 from serving.origins import Origins
-from serving.refused import Refused, parse
-from serving.schemas import Problem
+from serving.refused import Refused, parse, parse_query
+from serving.schemas import Problem, Request
 from serving.turnover import Turnover
 
 log = logging.getLogger("nextbest.web")
@@ -154,7 +154,11 @@ def _respond(endpoint: Endpoint) -> Respond:
 
     async def respond(engine: Engine, http: Http) -> Response:
         right = engine.access.admit(call.right, http)
-        asked = parse(call.asked, await read_body(http, call.limit)) if call.asked else None
+        asked: Request | None = None
+        if call.asked:
+            asked = parse(call.asked, await read_body(http, call.limit))
+        elif call.query:
+            asked = parse_query(call.query, http.query_params.multi_items())
         if endpoint.aside:
             result = await to_thread.run_sync(endpoint.handle, engine, asked, http, right)
         else:

@@ -41,6 +41,7 @@ from features.events._log_tables import (
     FACTS,
     LINKS,
     TIMES,
+    TRIGGER_TABLES,
 )
 from features.events._log_upgrade import POSITION, upgrade
 from features.events._types import SCHEMAS, to_frame
@@ -362,7 +363,7 @@ class EventLog:
             links = around(contact_ids, lambda a, c: touching(connection, a, c))
             scope = Graph(links).scope(contact_ids)
             for piece in pieces(sorted(scope.members)):
-                for table in (EVENTS, DECISIONS, LINKS, CONTACTS):
+                for table in (EVENTS, DECISIONS, LINKS, CONTACTS, *TRIGGER_TABLES):
                     gone = connection.execute(delete(table).where(table.c.contact_id.in_(piece)))
                     erased += gone.rowcount if table is EVENTS else 0
                 connection.execute(delete(LINKS).where(LINKS.c.alias, LINKS.c.anonymous_id.in_(piece)))

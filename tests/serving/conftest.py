@@ -247,6 +247,7 @@ class FakeEngine(SimpleNamespace):
             answers=Answers(shop.parts(), Rules(rules=())), gone={"registry": "gone"},
             champions=SimpleNamespace(status=lambda: status), decisions=SimpleNamespace(written=3, dropped=1),
             erase=lambda contact: not erased.append(contact),
+            triggers=SimpleNamespace(page=lambda since, limit, rule: ([], 0)),
         )  # fmt: skip
 
     def missing(self) -> dict[str, str]:

@@ -19,6 +19,7 @@ ROUTES = {
     ("POST", "/v1/recommendations"), ("POST", "/v1/bought-together"), ("POST", "/v1/best-channel"),
     ("POST", "/v1/predictions"), ("POST", "/v1/segments"), ("GET", "/v1/contacts/{contact_id}"),
     ("DELETE", "/v1/contacts/{contact_id}"),
+    ("GET", "/v1/triggers"),
     ("GET", "/livez"), ("GET", "/readyz"), ("GET", "/metrics"), ("GET", "/openapi.json"),
 }  # fmt: skip
 
