@@ -105,7 +105,8 @@ def _variances(values: Floats, starts: Ints, n: Floats) -> Floats:
     total, squares = np.add.reduceat(gaps, starts), np.add.reduceat(gaps**2, starts)
     count = n - 1
     top = squares - total**2 / np.maximum(count, 1)
-    return np.divide(top, count - 1, out=np.full(len(n), np.nan), where=count > 1)
+    found: Floats = np.divide(top, count - 1, out=np.full(len(n), np.nan), where=count > 1)
+    return found
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def log_normal(days: Days, prior_gaps: float = 30.0) -> Normal:
     inside = squares - n * own**2
 
     def each(values: Floats) -> Floats:
-        return np.bincount(category, values, size)
+        return np.bincount(category, values, size).astype(np.float64)
 
     gaps, freedom = each(n), each(np.maximum(n - 1, 0))
     overall = inside.sum() / max(float(np.maximum(n - 1, 0).sum()), 1.0)

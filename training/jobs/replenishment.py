@@ -84,7 +84,8 @@ class CategoryGap(OwnGap):
 
     def score(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return due_days."""
-        return _after(frame, frame["category"].map(self._medians).to_numpy(dtype=np.float64))
+        medians = frame["category"].map(self._medians)
+        return _after(frame, np.asarray(medians, dtype=np.float64))
 
 
 class ReplenishmentJob:
