@@ -90,9 +90,9 @@ class NeedRule(BaseModel):
 
     def rank(self, texts: Mapping[str, str]) -> float | None:
         """Return the size of an item by its texts (GLOBS): its number, or its place in the ladder."""
-        if not all(_matches(glob, texts[name]) for name in GLOBS if (glob := getattr(self, name))):
+        if not all(glob.fullmatch(texts[name]) for name, glob in self._globs.items()):
             return None
-        found = re.search(self.size, texts[self.size_in], re.IGNORECASE)
+        found = self._pattern.search(texts[self.size_in])
         if found is None or found[1] is None:
             return None
         if self.ladder:
@@ -102,6 +102,15 @@ class NeedRule(BaseModel):
             return float(found[1].replace(",", "."))
         except ValueError:
             return None
+
+    @cached_property
+    def _globs(self) -> dict[str, re.Pattern[str]]:
+        given = {name: getattr(self, name) for name in GLOBS}
+        return {name: _compiled(glob) for name, glob in given.items() if glob is not None}
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile(self.size, re.IGNORECASE)
 
     def after_steps(self, rank: float, steps: int) -> float | None:
         """Return the size so many steps on; None beyond the end."""
@@ -176,6 +185,9 @@ class Needs:
         """Return those whose window is open."""
         return self._at(np.flatnonzero(self.opens <= now))
 
+    def __len__(self) -> int:
+        return len(self.contact)
+
     def _at(self, rows: Ints) -> "Needs":
         return Needs(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
@@ -233,7 +245,7 @@ class GrownNeeds:
         """
         held = _newest(bought, len(self.sizes))
         keys = held.contact * len(self.sizes) + held.group
-        after, every, early, late = self._spans[:, held.group]
+        after, every, early, late = self.spans[:, held.group]
         parts = []
         for step in range(self.following.shape[1] if len(keys) else 0):
             target = self.following[held.group, step]
@@ -250,7 +262,7 @@ class GrownNeeds:
         return _one_way(Needs(*(np.concatenate(column) for column in zip(*parts, strict=True))))
 
     @cached_property
-    def _spans(self) -> Floats:
+    def spans(self) -> Floats:
         """after, every, early, late of each group in seconds: (4, groups)."""
         rules = [self.rules[number] for number, _ in self.sizes]
         spans = [(r.after, r.every or timedelta(0), r.early, r.late) for r in rules]
@@ -282,6 +294,6 @@ def _texts(catalogue: Catalogue) -> list[dict[str, str]]:
     ]
 
 
-def _matches(glob: str, text: str) -> bool:
+def _compiled(glob: str) -> re.Pattern[str]:
     pattern = "".join({"*": ".*", "?": "."}.get(letter, re.escape(letter)) for letter in glob)
-    return re.fullmatch(pattern, text, re.IGNORECASE | re.DOTALL) is not None
+    return re.compile(pattern, re.IGNORECASE | re.DOTALL)

@@ -105,6 +105,8 @@ class Settings(BaseSettings):
     """MLflow tracking URI; None: SQLite in the home folder."""
     rules: Path | None = None
     """YAML of the rule score; None: the rules that come with the package."""
+    needs: Path | None = None
+    """YAML of needs that grow with time (models/needs.yaml shows how); None: there are none."""
 
     decisions_days: int = Field(400, ge=1)
     """Days after which a build forgets an answer given."""
