@@ -47,22 +47,34 @@ def replenishments(
         return [[] for _ in views]
 
 
+def due(
+    model: Model, settings: Settings, contact_ids: Sequence[str], now: datetime, news: pd.DataFrame
+) -> pd.DataFrame:
+    """Return the categories contacts buy by nature as rows, the likeliest of each contact first (MOST).
+
+    contact_id, category, purchases and what models.replenishment scores; of the feature tables, moved on by
+    `news` (features.cadence.moved_on). Raises NotReady before the first build.
+    """
+    pairs = moved_on(cadences(bought_days(settings, now, contact_ids)), news)
+    known = (pairs["purchases"] >= LEAST_PURCHASES) & pairs["category"].isin(model.categories["category"])
+    pairs = pairs[known].reset_index(drop=True)
+    pairs["days_since"] = np.maximum((now.timestamp() - pairs["last"]) / DAY, 0.0)
+    found = pd.concat([pairs, model.score(pairs)], axis=1)
+    likely = found[found["due_days"] <= MOST_DAYS]
+    order = [CONTACT_ID, "probability_30d", "category"]
+    ranked = likely.sort_values(order, ascending=[True, False, True], ignore_index=True)
+    return ranked.groupby(CONTACT_ID, sort=False).head(MOST)
+
+
 def _of(
     model: Model, settings: Settings, views: Sequence[ContactView], now: datetime
 ) -> list[list[Replenishment]]:
     ids = [view.contact_id for view in views]
-    known = [contact for contact in ids if contact is not None]
-    pairs = moved_on(cadences(bought_days(settings, now, known)), _news(views))
-    pairs["days_since"] = np.maximum((now.timestamp() - pairs["last"]) / DAY, 0.0)
-    found = pd.concat([pairs, model.score(pairs)], axis=1)
-    likely = found[(found["due_days"] <= MOST_DAYS) & (found["purchases"] >= LEAST_PURCHASES)]
-    ranked = likely.sort_values(["probability_30d", "category"], ascending=[False, True])
-    best = ranked.groupby(CONTACT_ID, sort=False).head(MOST)
-    rows = {str(contact): held for contact, held in best.groupby(CONTACT_ID, sort=False)}
-    return [
-        [_said(row, now) for row in rows[contact].to_dict("records")] if contact in rows else []
-        for contact in ids
-    ]
+    found = due(model, settings, [contact for contact in ids if contact is not None], now, _news(views))
+    said: dict[str | None, list[Replenishment]] = {contact: [] for contact in ids}
+    for row in found.to_dict("records"):
+        said[str(row[CONTACT_ID])].append(_said(row, now))
+    return [said[contact] for contact in ids]
 
 
 def _news(views: Sequence[ContactView]) -> pd.DataFrame:
