@@ -6,6 +6,7 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.events.lake import Lake
@@ -24,14 +25,12 @@ def bought(
 
     time: epoch seconds. contact_ids None: everybody. Raises NotReady before the first build.
     """
-    conditions: list[tuple[str, str, object]] = [
-        (TIMESTAMP, "<=", pa.scalar(until, pa.timestamp("us", "UTC"))),
-        (ITEM_ID, "in", list(item_ids)),
-    ]
+    wanted = pc.field(TIMESTAMP) <= pa.scalar(until, pa.timestamp("us", "UTC"))
+    wanted = wanted & pc.field(ITEM_ID).isin(pa.array(item_ids, pa.string()))
     if contact_ids is not None:
-        conditions.append((CONTACT_ID, "in", list(contact_ids)))
+        wanted = wanted & pc.field(CONTACT_ID).isin(pa.array(contact_ids, pa.string()))
     columns = [CONTACT_ID, ITEM_ID, TIMESTAMP, "repeat_last"]
-    held = pq.read_table(require(settings, "contact_item"), columns=columns, filters=conditions)
+    held = pq.read_table(require(settings, "contact_item"), columns=columns, filters=wanted)
     times = held[TIMESTAMP].cast(pa.int64()).to_numpy() / 1e6
     last = held["repeat_last"].to_numpy()
     frame = held.select([CONTACT_ID, ITEM_ID]).to_pandas().assign(**{TIME: times})

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.decay import DAY
@@ -89,13 +90,11 @@ def gaps_of(days: pd.DataFrame) -> npt.NDArray[np.float64]:
 
 
 def _read(settings: Settings, until: datetime, contact_ids: Sequence[str] | None) -> pa.Table:
-    conditions: list[tuple[str, str, object]] = [
-        (TIMESTAMP, "<=", pa.scalar(until, pa.timestamp("us", "UTC")))
-    ]
+    wanted = pc.field(TIMESTAMP) <= pa.scalar(until, pa.timestamp("us", "UTC"))
     if contact_ids is not None:
-        conditions.append((CONTACT_ID, "in", list(contact_ids)))
+        wanted = wanted & pc.field(CONTACT_ID).isin(pa.array(contact_ids, pa.string()))
     path = require(settings, "contact_category")
-    return pq.read_table(path, columns=[CONTACT_ID, CATEGORY, TIMESTAMP], filters=conditions)
+    return pq.read_table(path, columns=[CONTACT_ID, CATEGORY, TIMESTAMP], filters=wanted)
 
 
 def _names(column: pa.ChunkedArray) -> pd.Categorical:

@@ -95,7 +95,8 @@ def test_some_contacts_are_read_as_among_all(tmp_path: Path) -> None:
     held = whole[whole["contact_id"].isin(["c3", "c7"])].reset_index(drop=True)
     numbers = ["purchases", "last", "log_gaps", "gap_days"]
     np.testing.assert_allclose(some[numbers], held[numbers])
-    assert len(cadences(bought_days(home, LATE, ["nobody"]))) == 0
+    for nobody in (["nobody"], []):
+        assert len(cadences(bought_days(home, LATE, nobody))) == 0
 
 
 def test_nothing_later_enters_and_a_day_is_one_purchase(tmp_path: Path) -> None:
