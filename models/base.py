@@ -116,7 +116,7 @@ class Reason:
     """Why an item is recommended, as data: `kind` and what it rests on.
 
     Kinds: bought_together, due, bought_before, similar_to, because_you_viewed, walked, trending_in,
-    popular_in, popular, new. serving.schemas says what each holds by the time it is answered.
+    popular_in, popular, new, grown_out_of. serving.schemas says what each holds by the time it is answered.
     """
 
     kind: str

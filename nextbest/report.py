@@ -34,7 +34,7 @@ def reports(context: typer.Context, home: Home = None, now: Now = None, as_json:
         if not as_json:
             screen.say(
                 "more: nextbest report decisions --help, report campaigns, report coverage, report paths, "
-                "report rfm, report lifecycle"
+                "report rfm, report lifecycle, report demand"
             )
     elif home or now or as_json:
         with door(show_bars=False):
@@ -262,3 +262,30 @@ def lifecycle(
         screen.show_json(plain(report))
     else:
         shown.show_lifecycle(report, file)
+
+
+@app.command()
+def demand(
+    days: Annotated[int, typer.Option(min=1, max=365, help="How many days ahead.")] = 30,
+    by: Annotated[Literal["product", "category"], typer.Option(help="What the rows are.")] = "category",
+    top: Annotated[int, typer.Option(min=1, help="Rows shown at most.")] = 15,
+    out: Annotated[Path | None, typer.Option(help="Write all rows into this Parquet file.")] = None,
+    home: Home = None,
+    now: Now = None,
+    as_json: Json = False,
+) -> None:
+    """How often each product or category will be bought, and how the same forecast turned out before."""
+    from nextbest import _demand_report as shown
+    from nextbest.cli import door, read_settings
+
+    with door(show_bars=False):
+        from training.demand import demand_report
+
+        file, settings = shown.demand_file(out), read_settings(home, now)
+        report = demand_report(settings, settings.present(), days)
+        if file:
+            shown.write_demand(report, by, file)
+    if as_json:
+        screen.show_json(shown.plain(report, by, top))
+    else:
+        shown.show_demand(report, by, top)

@@ -159,6 +159,8 @@ class Settings(BaseSettings):
 
     segments: Path | None = None
     """YAML of saved segments, name: expression; None: there are none."""
+    needs: Path | None = None
+    """YAML of needs that grow with time (models/needs.yaml shows how); None: there are none."""
 
     decisions_days: int = Field(400, ge=1)
     """Days after which a build forgets an answer given."""

@@ -21,7 +21,7 @@ from serving.golden import GOLDEN
 log = logging.getLogger("nextbest.champions")
 
 ALIAS = "champion"
-TASKS = ("next-purchase", "basket", "churn", "value", "channel", "rfm")
+TASKS = ("next-purchase", "basket", "churn", "value", "channel", "rfm", "replenishment", "lifecycle")
 SQLITE = "sqlite:///"
 
 

@@ -24,7 +24,17 @@ from features.state import ContactState, ContactView
 from features.tables import table_path
 from models.alternatives import alternatives
 from models.catalogue import Catalogue
-from nextbest.columns import ANONYMOUS_ID, CHANNEL, CONTACT_ID, EVENT, SUBSCRIBED, TIMESTAMP, UNSUBSCRIBED
+from nextbest.columns import (
+    ANONYMOUS_ID,
+    CHANNEL,
+    CONTACT_ID,
+    EVENT,
+    ITEM_ID,
+    ORDER_REFUNDED,
+    SUBSCRIBED,
+    TIMESTAMP,
+    UNSUBSCRIBED,
+)
 from nextbest.errors import NextbestError
 from nextbest.settings import Settings
 from serving.access import Access
@@ -34,6 +44,7 @@ from serving.budget import Budget
 from serving.champions import Champions
 from serving.compaction import Compaction
 from serving.decisions import DecisionSink
+from serving.needs import NeedBook
 from serving.parts import Parts
 from serving.people import People
 from serving.recommend import POPULAR, TRENDING
@@ -70,6 +81,7 @@ class Engine:
         self._compaction = Compaction(self.log, Lake(settings.lake), settings.compact_minutes * 60)
         self.shelf = Shelf(self._load_items, self._items_stamp, self._warm)
         self.book = book_of(settings, self.log)
+        self.needs = NeedBook.of(settings, self._refunds)
         self._budget = Budget()
         self._log_error: str | None = None
         self._ready_for: object = None
@@ -83,6 +95,7 @@ class Engine:
             self.book,
             self.decisions.put,
             shown=self._shown,
+            needs=self.needs,
         )
         self.answers = Answers(parts, PointRules.load(settings.rules))
         self._refresh()
@@ -152,6 +165,16 @@ class Engine:
                 found.update(str(item) for item, *_ in row["shown"])
         return found
 
+    def _refunds(self, contact_id: str) -> dict[str, float]:
+        """Return what a contact sent back since the lake was fed: item -> epoch seconds."""
+        person = self.log.people([contact_id])[0]
+        tail = self.log.tail(sorted(person.members), self.log.fed(Lake(self.settings.lake)))
+        return {
+            str(event[ITEM_ID]): event[TIMESTAMP].timestamp()
+            for event in tail
+            if event[EVENT] == ORDER_REFUNDED and event[ITEM_ID] is not None
+        }
+
     def _run(self) -> None:
         self._get_ready()
         while not self._stop.wait(REFRESH_SECONDS):
@@ -160,6 +183,7 @@ class Engine:
 
     def _refresh(self) -> None:
         self.shelf.refresh(self.now())
+        self.needs.refresh(self.shelf.catalogue(), self.now())
         self.book.refresh()
         self._log_error = self._log_trouble()
 

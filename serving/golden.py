@@ -86,6 +86,15 @@ def ranks_channels(model: Any) -> None:
     _within("probability", ranked["probability"])
 
 
+def replenishes(model: Any) -> None:
+    """Ask for the next purchase in the first category it knows, and in one it does not."""
+    names = [*model.categories["category"].head(1), "golden"]
+    pairs = {"category": names, "purchases": 3.0, "log_gaps": 2 * np.log(10.0), "days_since": 5.0}
+    scores = model.score(pd.DataFrame(pairs, index=range(len(names)))).head(1)
+    _finite("days", scores["due_days"])
+    _within("probability_30d", scores["probability_30d"])
+
+
 GOLDEN: Mapping[str, Callable[[Any], None]] = {
     "next-purchase": recommends,
     "basket": associates,
@@ -93,6 +102,7 @@ GOLDEN: Mapping[str, Callable[[Any], None]] = {
     "value": predicts_value,
     "channel": ranks_channels,
     "rfm": segments,
+    "replenishment": replenishes,
 }
 """Task -> what raises if a model of it should not serve."""
 

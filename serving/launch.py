@@ -88,7 +88,7 @@ def environment(settings: Settings) -> dict[str, str]:
     shown = [{"url": hook.url, "secret": hook.secret.get_secret_value()} for hook in settings.webhooks]
     values["NEXTBEST_WEBHOOKS"] = json.dumps(shown)
     values["NEXTBEST_HOME"] = str(settings.home.resolve())
-    for name in ("rules", "triggers"):
+    for name in ("rules", "lifecycle", "triggers", "segments", "needs"):
         if (path := getattr(settings, name)) is not None:
             values[f"NEXTBEST_{name.upper()}"] = str(path.resolve())
     quiet = {"BENTOML_DO_NOT_TRACK": "True", "MLFLOW_DISABLE_TELEMETRY": "true", "FEAST_USAGE": "False"}

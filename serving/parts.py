@@ -11,6 +11,7 @@ from nextbest.settings import Settings
 from serving.book import ContactBook
 from serving.budget import Budget, Deadline, Skipped
 from serving.champions import Loaded
+from serving.needs import NeedBook
 from serving.people import People
 from serving.shelf import Shelf
 
@@ -40,6 +41,8 @@ class Parts:
     """Where chance comes from when channels are explored."""
     shown: Callable[[str, str, datetime, datetime], Collection[str]] = lambda *_: ()
     """Items shown to a contact at a placement from one moment to another."""
+    needs: NeedBook | None = None
+    """What grows with time; None: no rules."""
 
     def champion(self, task: str) -> Loaded:
         """Return the task's champion. Raises Skipped with the reason where there is none."""

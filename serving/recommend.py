@@ -15,6 +15,7 @@ from serving import _reasons
 from serving._chances import Chances
 from serving._explore import Explored, explored, new_items, pool_of
 from serving._kept import habits_of
+from serving._needed import with_needs
 from serving._page import Given, Page, Pick, share_of_a_category
 from serving._rungs import POPULAR as POPULAR
 from serving._rungs import TRENDING as TRENDING
@@ -71,7 +72,9 @@ class RecommendationLadder:
         given = self._climb(ask)
         if not ask.page.full and ask.page.relax():
             ask.notes.append(LIMIT_RELAXED)
-        picks = ask.page.picked
+        picks = ask.page.picked = with_needs(self._parts, ask)
+        if given[0] == "none" and picks:
+            given = picks[0].source, None, given[2]
         drawn = self._explored(ask, decision_id) if asked.explore else None
         if drawn is not None:
             picks = drawn.picks

@@ -1,6 +1,6 @@
 """What goes over the wire: one pydantic model for each request and answer of the HTTP contract."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -20,7 +20,7 @@ Show = Literal["both", "complements", "alternatives"]
 Role = Literal["complement", "alternative"]
 ReasonKind = Literal[
     "bought_together", "due", "bought_before", "similar_to", "because_you_viewed", "walked", "trending_in",
-    "popular_in", "popular", "new",
+    "popular_in", "popular", "new", "grown_out_of",
 ]  # fmt: skip
 REASON_KEYS: dict[ReasonKind, tuple[str, ...]] = {
     "bought_together": ("item_id", "lift"),
@@ -33,6 +33,7 @@ REASON_KEYS: dict[ReasonKind, tuple[str, ...]] = {
     "popular_in": ("category",),
     "popular": (),
     "new": ("first_sold_days_ago",),
+    "grown_out_of": ("item_id", "bought_days_ago", "rule"),
 }
 """What `because` holds at least, by the reason's kind; with an item_id always its title too."""
 Task = Literal["churn", "value", "next_order"]
@@ -313,6 +314,21 @@ class Prediction(Sourced):
     band: str | None = None
     horizon_days: int
     drivers: list[Driver] = []
+
+
+class Replenishment(Answer):
+    """When a contact buys again in a category it buys by nature: the median date and an 80 % interval."""
+
+    category: str
+    due: date
+    low: date
+    high: date | None
+    """Null: more than a year ahead."""
+    probability_30d: float = Field(ge=0, le=1)
+    usual_days: float
+    """Days between purchases, as far as the contact's own tell, else the category's."""
+    purchases: int
+    """Days bought on so far."""
 
 
 class ContactPredictions(Answer):

@@ -64,6 +64,7 @@ export function why({ kind, because = {} }) {
     case 'trending_in': return place ? `Trending in ${place}` : 'Trending';
     case 'popular_in': return place ? `Popular in ${place}` : 'Popular';
     case 'new': return 'New here';
+    case 'grown_out_of': return `The next size after ${named}`;
     default: return 'Popular';
   }
 }
