@@ -201,6 +201,15 @@ def waits_of(curve: Floats, shares: Sequence[float]) -> Floats:
     return out
 
 
+def none_at(curve: Floats, days: float) -> Floats:
+    """Return P(no order within days) off the curve, shape (rows,); beyond its end it is the end's."""
+    grid = np.array([0.0, *HORIZONS])
+    logs = np.log(np.maximum(np.column_stack([np.ones(len(curve)), curve]), 1e-12))
+    after = min(int(np.searchsorted(grid, days)), len(HORIZONS))
+    share = min((days - grid[after - 1]) / (grid[after] - grid[after - 1]), 1.0) if after else 0.0
+    return np.exp(logs[:, max(after - 1, 0)] * (1 - share) + logs[:, after] * share)
+
+
 def importance(booster: lgb.Booster) -> pd.DataFrame:
     """Return each feature's total gain as a share of all, largest first."""
     gain = booster.feature_importance("gain").astype(np.float64)

@@ -18,7 +18,7 @@ from models._frame import floats, orders
 from models._leaving import HORIZON, asked_days, leaving
 from models._phrases import phrase
 from models._standing import Standing
-from models._survival import FEATURES, HORIZONS, Survival, Trees, Waits, importance, waits_of
+from models._survival import FEATURES, HORIZONS, Survival, Trees, Waits, importance, none_at, waits_of
 from models.base import Floats
 from models.rfm import Rfm
 from models.value import Value, ValueConfig
@@ -189,16 +189,18 @@ class Churn:
 
     predict = score
 
-    def next_order(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return days, low_days and high_days from now to the next order: the median and an 80 % interval.
+    def next_order(self, frame: pd.DataFrame, within: float = 30.0) -> pd.DataFrame:
+        """Return days, low_days, high_days from now to the next order, and its probability `within` days.
 
-        NaN where the order is less likely than that to come within a year, or the contact has none yet.
+        The median and an 80 % interval; NaN where the order is less likely than that to come within a year,
+        and throughout for a contact without orders.
         """
         bought = orders(frame) > 0
-        out = np.full((len(frame), len(DATES)), np.nan)
+        out = np.full((len(frame), len(DATES) + 1), np.nan)
         if bought.any():
-            out[bought] = waits_of(self.survival.curve(frame[bought]), QUANTILES)
-        return pd.DataFrame(out, index=frame.index, columns=list(DATES))
+            curve = self.survival.curve(frame[bought])
+            out[bought] = np.column_stack([waits_of(curve, QUANTILES), 1 - none_at(curve, within)])
+        return pd.DataFrame(out, index=frame.index, columns=[*DATES, "probability"])
 
     def drivers(self, frame: pd.DataFrame, k: int = 3) -> list[list[Driver]]:
         """Return for each row the k features that moved it most, largest first; none without orders."""

@@ -80,6 +80,14 @@ def segments(model: Any) -> None:
     _finite("classes", model.score(frame())[["r", "f", "m"]].iloc[0])
 
 
+def stages(model: Any) -> None:
+    """Place two contacts; each must get a stage and an index."""
+    scores = model.score(frame())
+    _finite("indices", scores["index"])
+    if scores["stage"].isna().any():
+        raise ArtifactError("the golden question gave a contact without a stage")
+
+
 def ranks_channels(model: Any) -> None:
     """Rank every channel for two contacts."""
     ranked = model.rank(frame(), list(CHANNELS))
@@ -103,6 +111,7 @@ GOLDEN: Mapping[str, Callable[[Any], None]] = {
     "channel": ranks_channels,
     "rfm": segments,
     "replenishment": replenishes,
+    "lifecycle": stages,
 }
 """Task -> what raises if a model of it should not serve."""
 

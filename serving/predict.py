@@ -1,21 +1,26 @@
-"""Churn, value and next order of many contacts at once: each task a ladder, each row its own rung."""
+"""Churn, value and next order of many contacts at once: each task a ladder, each contact its own rung.
+
+Answers are columns of one frame, so that a card, a campaign call and a million contacts in bulk go the same
+way; only what is answered over HTTP becomes objects.
+"""
 
 import logging
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from serving._predicted import AHEAD, COLUMNS, NOT_ENOUGH_DATA, driver_of, gap_driver, prediction
 from serving.budget import Deadline, Skipped
+from serving.next_orders import replenishments
 from serving.parts import Parts
 from serving.people import Person
 from serving.recommend import MODEL_FAILED
 from serving.schemas import (
-    AsOf,
     ContactPredictions,
     Driver,
     Prediction,
@@ -26,31 +31,40 @@ from serving.schemas import (
 
 log = logging.getLogger("nextbest.answers")
 
-NOT_ENOUGH_DATA = "not_enough_data"
+UNKNOWN = "unknown"
 BANDS = ((0.8, "high"), (0.5, "medium"), (0.0, "low"))
 """Bands of a churn probability where the model that gave it names none."""
 OVERDUE = ((3.0, "high"), (1.5, "medium"), (0.0, "low"))
 """Bands of the days since the last order over the usual gap, where nothing learned can say."""
-LN2 = math.log(2)
+ANSWER = {"churn": "probability", "value": "value", "next_order": "value"}
+"""Task -> the column without which there is no answer."""
+
+Result = TypeVar("Result")
+Run = Callable[[str, Callable[[], Result]], Result]
+"""(version, work) -> its result, within the time there is; raises Skipped."""
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a rung says of the rows it was asked about: columns of COLUMNS, one row each."""
+
+    columns: pd.DataFrame
+    source: str
+    version: str | None
+    silent: str | None = None
+    """A column that answers in place of the task's own: the band where nothing has a probability."""
 
 
 @dataclass
-class _Rows:
-    """Contacts on their way down a ladder: `found` holds what was answered, by row."""
+class _Asked:
+    """One call: how work is run, and the value model's answers, which several rungs read."""
 
-    people: Sequence[Person]
-    frame: pd.DataFrame
-    deadline: Deadline
-    now: datetime
-    found: dict[int, dict[str, Any]] = field(default_factory=dict)
-    reason: str | None = None
-
-    def open(self) -> list[int]:
-        """Return the rows nobody has answered yet."""
-        return [row for row in range(len(self.people)) if row not in self.found]
+    run: Run[Any]
+    scores: dict[str, pd.DataFrame]
 
 
-Rung = Callable[["_Rows", list[int]], dict[int, dict[str, Any]]]
+Rung = Callable[[pd.DataFrame, _Asked], Given]
 
 
 class PredictionLadders:
@@ -58,7 +72,7 @@ class PredictionLadders:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._ladders: dict[str, tuple[Rung, ...]] = {
+        self._ladders: Mapping[Task, tuple[Rung, ...]] = {
             "churn": (self._churn, self._bgnbd, self._overdue),
             "value": (self._value, self._spend_rate),
             "next_order": (self._next_order, self._order_rate),
@@ -68,7 +82,7 @@ class PredictionLadders:
         """Return every task asked for every contact; never raises for what the platforms do."""
         deadline = self._parts.patience(len(asked.contact_ids))
         people = self._parts.people.many(asked.contact_ids, now, deadline)
-        found = self.of(people, asked.tasks, now, deadline)
+        found = self.of(people, asked.tasks, now, deadline, asked.horizon_days)
         return Predictions(
             contacts=[
                 ContactPredictions(contact_id=contact_id, known=person.known, predictions=given)
@@ -77,187 +91,234 @@ class PredictionLadders:
         )
 
     def of(
-        self, people: Sequence[Person], tasks: Sequence[Task], now: datetime, deadline: Deadline
+        self,
+        people: Sequence[Person],
+        tasks: Sequence[Task],
+        now: datetime,
+        deadline: Deadline,
+        horizon_days: int | None = None,
     ) -> list[dict[str, Prediction]]:
         """Return the predictions of people already looked up, by task."""
-        frame = pd.DataFrame([person.view.row() for person in people])
-        by_task = {task: self._task(task, people, frame, now, deadline) for task in tasks}
-        return [{task: given[row] for task, given in by_task.items()} for row in range(len(people))]
+        frame = rows_of(people)
+        if horizon_days is not None:
+            frame["horizon_days"] = float(horizon_days)
+        known = np.array([person.known for person in people], dtype=bool)
+        found = self.frame(frame, tasks, known, deadline.run)
+        drivers = self._drivers(frame, found, deadline) if "churn" in tasks else {}
+        again = replenishments(self._parts, [p.view for p in people], now, deadline)
+        return [
+            {
+                task: prediction(task, found, row, person, now, drivers.get(row, []), again[row])
+                for task in tasks
+            }
+            for row, person in enumerate(people)
+        ]
+
+    def frame(
+        self,
+        frame: pd.DataFrame,
+        tasks: Collection[Task],
+        known: npt.NDArray[np.bool_] | None = None,
+        run: Run[Any] = lambda _, work: work(),
+    ) -> pd.DataFrame:
+        """Return "task.column" of COLUMNS, and source, version, fallback of each task; index 0 … n-1.
+
+        frame: contact_id, CONTACT_FEATURES, TIME_COLUMNS; `known`: of whom anything is (None: everybody).
+        """
+        frame = frame.reset_index(drop=True)
+        asked = _Asked(run, {})
+        everybody = np.ones(len(frame), dtype=bool)
+        parts = [self._task(task, frame, everybody if known is None else known, asked) for task in tasks]
+        return pd.concat(parts, axis=1)
 
     def _task(
-        self, task: str, people: Sequence[Person], frame: pd.DataFrame, now: datetime, deadline: Deadline
-    ) -> list[Prediction]:
-        rows = _Rows(people, frame, deadline, now)
+        self, task: Task, frame: pd.DataFrame, known: npt.NDArray[np.bool_], asked: _Asked
+    ) -> pd.DataFrame:
+        out = _empty(task, len(frame))
+        open_, reason = known.copy(), None
         for rung in self._ladders[task]:
-            self._climb(rows, rung, first=rung is self._ladders[task][0])
-        return [self._prediction(rows, row) for row in range(len(people))]
-
-    def _climb(self, rows: _Rows, rung: Rung, first: bool) -> None:
-        wanted = [row for row in rows.open() if rows.people[row].known]
-        if not wanted and not first:
-            return
-        try:
-            given = rung(rows, wanted)
-        except Skipped as skipped:
-            rows.reason = skipped.reason if first else rows.reason
-            return
-        except Exception:
-            log.exception("a prediction failed")
-            rows.reason = MODEL_FAILED if first else rows.reason
-            return
-        rows.found.update({row: {**values, "first": first} for row, values in given.items()})
-
-    def _prediction(self, rows: _Rows, row: int) -> Prediction:
-        person = rows.people[row]
-        as_of = AsOf(moment=rows.now, position=person.position)
-        given = dict(rows.found.get(row, {}))
-        if not given:
-            nothing = person.trouble or (
-                "unknown_contact" if not person.known else rows.reason or "no_orders"
-            )
-            return Prediction(
-                source=NOT_ENOUGH_DATA, model_version=None, fallback=nothing, as_of=as_of,
-                horizon_days=self._parts.settings.churn_horizon_days, band="unknown",
-            )  # fmt: skip
-        fallback = None if given.pop("first") else rows.reason or NOT_ENOUGH_DATA
-        return Prediction(**given, fallback=fallback, as_of=as_of)
+            if not open_.any():
+                break
+            rows = np.flatnonzero(open_)
+            try:
+                given = rung(frame if len(rows) == len(frame) else frame.iloc[rows], asked)
+            except Skipped as skipped:
+                reason = reason or skipped.reason
+                continue
+            except Exception:
+                log.exception("a prediction failed")
+                reason = reason or MODEL_FAILED
+                continue
+            held = given.columns[given.silent or ANSWER[task]].notna().to_numpy()
+            _fill(out, task, rows[held], given, held)
+            if rung is not self._ladders[task][0]:
+                out.loc[rows[held], f"{task}.fallback"] = reason or NOT_ENOUGH_DATA
+            open_[rows[held]] = False
+        out.loc[open_, f"{task}.fallback"] = reason or "no_orders"
+        out.loc[~known, f"{task}.fallback"] = "unknown_contact"
+        return out
 
     # --- churn
 
-    def _churn(self, rows: _Rows, wanted: list[int]) -> dict[int, dict[str, Any]]:
+    def _churn(self, frame: pd.DataFrame, asked: _Asked) -> Given:
         loaded = self._parts.champion("churn")
-        frame = rows.frame.iloc[wanted]
-        if frame.empty:
-            return {}
-        scores, drivers = rows.deadline.run(loaded.version, lambda: _scored(loaded.model, frame))
-        given = {}
-        for place, row in enumerate(wanted):
-            probability = _number(scores["probability"].iloc[place])
-            if probability is not None:
-                given[row] = {
-                    "probability": probability,
-                    "percentile": _number(scores["percentile"].iloc[place]),
-                    "band": str(scores["band"].iloc[place]),
-                    "drivers": [_driver(driver) for driver in drivers[place]],
-                    "source": loaded.model.kind,
-                    "model_version": loaded.version,
-                    "horizon_days": self._horizon(loaded.model),
-                }
-        return given
+        scores = asked.run(loaded.version, lambda: loaded.model.score(frame))
+        columns = pd.DataFrame(index=frame.index)
+        for name in ("probability", "low", "high", "percentile", "band"):
+            columns[name] = scores.get(name, np.nan)
+        default = getattr(loaded.model.config, "horizon_days", None)
+        columns["horizon_days"] = scores.get("horizon_days", default)
+        return Given(columns, loaded.model.kind, loaded.version)
 
-    def _bgnbd(self, rows: _Rows, wanted: list[int]) -> dict[int, dict[str, Any]]:
-        version, horizon, scores = self._value_scores(rows, wanted)
-        given = {}
-        for place, row in enumerate(wanted):
-            probability = _number(scores["p_no_order"].iloc[place])
-            if probability is not None:
-                given[row] = {
-                    "probability": probability, "band": _band(probability, BANDS), "source": "bgnbd",
-                    "model_version": version, "horizon_days": horizon,
-                }  # fmt: skip
-        return given
+    def _bgnbd(self, frame: pd.DataFrame, asked: _Asked) -> Given:
+        version, horizon, scores = self._value_scores(frame, asked)
+        p = scores["p_no_order"]
+        columns = pd.DataFrame({"probability": p, "band": _bands(p, BANDS), "horizon_days": float(horizon)})
+        return Given(columns, "bgnbd", version)
 
-    def _overdue(self, rows: _Rows, wanted: list[int]) -> dict[int, dict[str, Any]]:
-        given = {}
-        for row in wanted:
-            over = _number(rows.people[row].view.features.get("recency_over_gap"))
-            if over is not None:
-                given[row] = {
-                    "band": _band(over, OVERDUE), "source": "recency", "model_version": None,
-                    "horizon_days": self._parts.settings.churn_horizon_days,
-                    "drivers": [_gap_driver(over)],
-                }  # fmt: skip
-        return given
+    def _overdue(self, frame: pd.DataFrame, asked: _Asked) -> Given:
+        del asked
+        bands = pd.Series(_bands(frame["recency_over_gap"], OVERDUE), index=frame.index)
+        columns = pd.DataFrame({"band": bands, "horizon_days": float(self._days)})
+        return Given(columns, "recency", None, silent="band")
 
     # --- value and next order
 
-    def _value(self, rows: _Rows, wanted: list[int]) -> dict[int, dict[str, Any]]:
-        version, horizon, scores = self._value_scores(rows, wanted)
-        given = {}
-        for place, row in enumerate(wanted):
-            one = scores.iloc[place]
-            spend, worth = _number(one["expected_spend"]), _number(one["order_value"])
-            if spend is not None and worth is not None:
-                given[row] = {
-                    "value": spend, "low": float(one["orders_low"]) * worth,
-                    "high": float(one["orders_high"]) * worth,
-                    "source": "value", "model_version": version, "horizon_days": horizon,
-                }  # fmt: skip
-        return given
+    def _value(self, frame: pd.DataFrame, asked: _Asked) -> Given:
+        version, horizon, scores = self._value_scores(frame, asked)
+        worth = scores["order_value"]
+        low = scores["spend_low"] if "spend_low" in scores else scores["orders_low"] * worth
+        high = scores["spend_high"] if "spend_high" in scores else scores["orders_high"] * worth
+        columns = pd.DataFrame(
+            {"value": scores["expected_spend"], "low": low, "high": high, "horizon_days": float(horizon)}
+        )
+        columns["past"] = scores["past_spend"] if "past_spend" in scores else frame["spend_total"]
+        for days in AHEAD:
+            for name, told in (("next", "spend"), ("orders", "orders")):
+                column = f"{told}_{days}d"
+                columns[f"{name}_{days}d"] = scores.get(column, np.nan)
+        columns["total"] = columns["past"] + columns[f"next_{AHEAD[-1]}d"]
+        return Given(columns, "value", version)
 
-    def _next_order(self, rows: _Rows, wanted: list[int]) -> dict[int, dict[str, Any]]:
-        version, horizon, scores = self._value_scores(rows, wanted)
-        given = {}
-        for place, row in enumerate(wanted):
-            one = scores.iloc[place]
-            nothing = _number(one["p_no_order"])
-            if nothing is not None:
-                given[row] = {
-                    "probability": 1.0 - nothing, "value": float(one["expected_orders"]),
-                    "low": float(one["orders_low"]), "high": float(one["orders_high"]),
-                    "source": "value", "model_version": version, "horizon_days": horizon,
-                }  # fmt: skip
-        return given
+    def _next_order(self, frame: pd.DataFrame, asked: _Asked) -> Given:
+        version, horizon, scores = self._value_scores(frame, asked)
+        columns = pd.DataFrame(
+            {
+                "probability": 1.0 - scores["p_no_order"], "value": scores["expected_orders"],
+                "low": scores["orders_low"], "high": scores["orders_high"], "horizon_days": float(horizon),
+                "days": scores["next_order_days"],
+            }
+        )  # fmt: skip
+        dates = self._dates(frame, horizon, asked)
+        if dates is not None:
+            for name in dates:
+                columns[name] = dates[name]
+        return Given(columns, "value", version)
 
-    def _spend_rate(self, rows: _Rows, wanted: list[int]) -> dict[int, dict[str, Any]]:
-        return {
-            row: {**rest, "value": max(rate, 0.0)}
-            for row, rate, rest in self._rates(rows, wanted, "spend_90d")
-        }
+    def _dates(self, frame: pd.DataFrame, horizon: int, asked: _Asked) -> pd.DataFrame | None:
+        """Return when the next order comes, by the churn model's curve; None where it cannot say."""
+        try:
+            loaded = self._parts.champion("churn")
+            return asked.run(loaded.version, lambda: loaded.model.next_order(frame, float(horizon)))
+        except (Skipped, AttributeError):
+            return None
 
-    def _order_rate(self, rows: _Rows, wanted: list[int]) -> dict[int, dict[str, Any]]:
-        return {
-            row: {**rest, "value": rate, "probability": -math.expm1(-rate)}
-            for row, rate, rest in self._rates(rows, wanted, "orders_90d")
-        }
+    def _spend_rate(self, frame: pd.DataFrame, asked: _Asked) -> Given:
+        del asked
+        rate = np.maximum(self._rate(frame, "spend_90d"), 0.0)
+        columns = pd.DataFrame({"value": rate, "horizon_days": float(self._days)}, index=frame.index)
+        return Given(columns.assign(past=frame["spend_total"]), "own_rate", None)
 
-    def _rates(self, rows: _Rows, wanted: list[int], counter: str) -> list[tuple[int, float, dict[str, Any]]]:
+    def _order_rate(self, frame: pd.DataFrame, asked: _Asked) -> Given:
+        del asked
+        rate = self._rate(frame, "orders_90d")
+        columns = pd.DataFrame({"value": rate, "probability": -np.expm1(-rate)}, index=frame.index)
+        return Given(columns.assign(horizon_days=float(self._days)), "own_rate", None)
+
+    def _rate(self, frame: pd.DataFrame, counter: str) -> Floats:
         """Return what a decayed count promises for the horizon: count * ln 2 / 90 days * horizon."""
-        days = self._parts.settings.churn_horizon_days
-        rest = {"source": "own_rate", "model_version": None, "horizon_days": days}
-        found = []
-        for row in wanted:
-            features = rows.people[row].view.features
-            if features.get("orders_total", 0.0) > 0:
-                found.append((row, float(features[counter]) * LN2 / 90 * days, dict(rest)))
-        return found
+        count = frame[counter].to_numpy(np.float64) * np.log(2) / 90 * self._days
+        return np.where(frame["orders_total"].to_numpy(np.float64) > 0, count, np.nan)
 
-    def _value_scores(self, rows: _Rows, wanted: list[int]) -> tuple[str, int, pd.DataFrame]:
+    def _value_scores(self, frame: pd.DataFrame, asked: _Asked) -> tuple[str, int, pd.DataFrame]:
         loaded = self._parts.champion("value")
-        frame = rows.frame.iloc[wanted]
-        if frame.empty:
-            raise Skipped("no_orders")
-        scores = rows.deadline.run(loaded.version, lambda: loaded.model.score(frame))
-        return loaded.version, self._horizon(loaded.model), scores
+        held = asked.scores.get("value")
+        if held is None or not frame.index.isin(held.index).all():
+            held = asked.scores["value"] = asked.run(loaded.version, lambda: loaded.model.score(frame))
+        horizon = round(getattr(loaded.model.config, "horizon_days", self._days))
+        return loaded.version, horizon, held if len(held) == len(frame) else held.loc[frame.index]
 
-    def _horizon(self, model: Any) -> int:
-        return round(getattr(model.config, "horizon_days", self._parts.settings.churn_horizon_days))
+    @property
+    def _days(self) -> int:
+        days = self._parts.settings.churn_horizon_days
+        return days if isinstance(days, int) else self._parts.settings.holdout_days
+
+    def _drivers(
+        self, frame: pd.DataFrame, found: pd.DataFrame, deadline: Deadline
+    ) -> dict[int, list[Driver]]:
+        """Return what moved each contact's probability: of the champion, or the gap where that is all."""
+        out: dict[int, list[Driver]] = {}
+        source = found["churn.source"].to_numpy(dtype=object)
+        overdue = np.flatnonzero(source == "recency")
+        for row in overdue.tolist():
+            out[row] = [gap_driver(float(frame["recency_over_gap"].iloc[row]))]
+        asked = np.flatnonzero(found["churn.fallback"].isna() & (source != NOT_ENOUGH_DATA))
+        try:
+            loaded = self._parts.champion("churn")
+            if len(asked) and hasattr(loaded.model, "drivers"):
+                told = deadline.run(loaded.version, lambda: loaded.model.drivers(frame.iloc[asked]))
+                out |= {
+                    int(row): [driver_of(one) for one in drivers]
+                    for row, drivers in zip(asked, told, strict=True)
+                }
+        except Skipped:
+            pass
+        except Exception:
+            log.exception("what moved a prediction cannot be told")
+        return out
 
 
-def _scored(model: Any, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[list[Any]]]:
-    scores = model.score(frame)
-    drivers = model.drivers(frame) if hasattr(model, "drivers") else [[] for _ in range(len(frame))]
-    return scores, drivers
+def rows_of(people: Sequence[Person]) -> pd.DataFrame:
+    """Return people as the tabular models read them; `top_category`: where they buy most."""
+    rows = [
+        {
+            **person.view.row(),
+            "top_category": person.view.category_names[0] if person.view.category_names else None,
+        }
+        for person in people
+    ]
+    return pd.DataFrame(rows)
 
 
-def _driver(driver: Any) -> Driver:
-    return Driver(
-        feature=driver.feature,
-        value=_number(driver.value),
-        contribution=float(driver.contribution),
-        phrase=driver.phrase,
-    )
+def _empty(task: Task, count: int) -> pd.DataFrame:
+    names = {name: np.full(count, np.nan) for name in COLUMNS[task] if name != "band"}
+    out = pd.DataFrame({f"{task}.{name}": values for name, values in names.items()})
+    if "band" in COLUMNS[task]:
+        out[f"{task}.band"] = np.full(count, UNKNOWN, dtype=object)
+    out[f"{task}.source"] = np.full(count, NOT_ENOUGH_DATA, dtype=object)
+    for name in ("version", "fallback"):
+        out[f"{task}.{name}"] = np.full(count, None, dtype=object)
+    return out
 
 
-def _gap_driver(over: float) -> Driver:
-    phrase = f"{over:.1f} times the usual gap since the last order"
-    return Driver(feature="recency_over_gap", value=over, contribution=over - 1.0, phrase=phrase)
+def _fill(
+    out: pd.DataFrame, task: Task, rows: npt.NDArray[np.int64], given: Given, held: npt.NDArray[np.bool_]
+) -> None:
+    everyone = len(rows) == len(out)
+    told = {name: given.columns[name] for name in COLUMNS[task] if name in given.columns}
+    for name, values in {**told, "source": given.source, "version": given.version}.items():
+        column = f"{task}.{name}"
+        chosen = values.to_numpy()[held] if isinstance(values, pd.Series) else values
+        if everyone:
+            out[column] = chosen
+        else:
+            out.loc[rows, column] = chosen
 
 
-def _band(value: float, bands: Sequence[tuple[float, str]]) -> str:
-    return next((name for least, name in bands if value >= least), bands[-1][1])
-
-
-def _number(value: Any) -> float | None:
-    """Return a finite float, or None."""
-    return None if value is None or not np.isfinite(value) else float(value)
+def _bands(values: "pd.Series[float]", bands: Sequence[tuple[float, str]]) -> npt.NDArray[np.object_]:
+    """Return each value's band; None for NaN."""
+    numbers = values.to_numpy(np.float64)
+    out = np.full(len(numbers), None, dtype=object)
+    for least, name in reversed(bands):
+        out[numbers >= least] = name
+    return out
