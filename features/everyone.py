@@ -1,12 +1,13 @@
 """Contacts in bulk: the rows of the last build as arrays, for those of whom the log knows nothing newer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -51,6 +52,31 @@ def everyone(settings: Settings, contact_ids: Sequence[str], now: float, size: i
             yield _valued(ids, latest, _in_order(_lists(lists, ids), ids), now)
 
 
+def counted(settings: Settings, contact_ids: Sequence[str], now: float, size: int) -> Iterator[pd.DataFrame]:
+    """Yield contacts of the last build, `size` at a time, as the tabular models read them at `now`.
+
+    contact_id, CONTACT_FEATURES, TIME_COLUMNS, top_category (where they buy most; None: nowhere), index 0 … n-1.
+    contact_ids: sorted. Of one who is not in the build everything is NaN.
+    """
+    rows, lists = (require(settings, name) for name in ("contact", "contact_lists"))
+    with connected(settings.tables) as backend:
+        for start in range(0, len(contact_ids), size):
+            ids = list(contact_ids[start : start + size])
+            latest = _in_order(_latest(backend, rows, ids), ids)
+            times = {name: _floats(latest[name], np.nan) for name in TIME_COLUMNS}
+            frame = pd.DataFrame({CONTACT_ID: ids, **_features(latest, times, now), **times})
+            yield frame.assign(top_category=_top_categories(lists, ids))
+
+
+def _top_categories(lists: Path, ids: list[str]) -> npt.NDArray[np.object_]:
+    within = (ds.field(CONTACT_ID) >= ids[0]) & (ds.field(CONTACT_ID) <= ids[-1])
+    table = ds.dataset(lists).to_table(columns=[CONTACT_ID, "category_names"], filter=within)
+    names = _in_order(table, ids)["category_names"].combine_chunks()
+    some = pc.greater(pc.fill_null(pc.list_value_length(names), 0), 0)
+    first = pc.list_element(pc.if_else(some, names, pa.scalar([None], names.type)), 0)
+    return np.asarray(first.to_numpy(zero_copy_only=False), dtype=object)
+
+
 def _latest(backend: Any, path: Path, ids: list[str]) -> pa.Table:
     """Return each contact's last row."""
     import ibis
@@ -74,7 +100,6 @@ def _in_order(table: pa.Table, ids: list[str]) -> pa.Table:
 
 
 def _valued(ids: list[str], row: pa.Table, lists: pa.Table, now: float) -> Everyone:
-    counters = {name: _floats(row[name], 0.0) for name in COUNTER_COLUMNS}
     times = {name: _floats(row[name], np.nan) for name in TIME_COLUMNS}
     age = np.fmax(now - _floats(lists[LISTS_AT], np.nan), 0.0) / DAY
     owner, names = _flat(lists["channel_names"])
@@ -86,10 +111,16 @@ def _valued(ids: list[str], row: pa.Table, lists: pa.Table, now: float) -> Every
         channels[name.removeprefix("channel_")] = values
     step_owner, step_names = _flat(lists[STEP_COLUMNS[0]])
     step_times = _flat(lists[STEP_COLUMNS[2]])[1].astype(np.float64)
-    features = derive({**counters, **times}, np.full(len(ids), now))
-    known = np.isfinite(times["last_seen"])
-    features = {name: np.where(known, values, np.nan) for name, values in features.items()}
+    features = _features(row, times, now)
     return Everyone(ids, features, owner, names, channels, step_owner, step_names, step_times)
+
+
+def _features(row: pa.Table, times: Mapping[str, Floats], now: float) -> dict[str, Floats]:
+    """Return CONTACT_FEATURES at `now`; NaN of whom nothing is known."""
+    counters = {name: _floats(row[name], 0.0) for name in COUNTER_COLUMNS}
+    features = derive({**counters, **times}, np.full(len(row), now))
+    known = np.isfinite(times["last_seen"])
+    return {name: np.where(known, values, np.nan) for name, values in features.items()}
 
 
 def _floats(column: pa.ChunkedArray, missing: float) -> Floats:
