@@ -42,6 +42,8 @@ log = logging.getLogger("nextbest.engine")
 
 REFRESH_SECONDS = 5.0
 """How often the background looks whether feature tables or contacts have changed."""
+ERASE_PATIENCE = 20.0
+"""Seconds that an erasure waits for a build to end."""
 PAUSE_SECONDS = 0.01
 """Between rankings that are made ready."""
 RECOMMENDERS = ("next-purchase", "basket")
@@ -111,8 +113,12 @@ class Engine:
         return self._live.contact_of(anonymous_id)
 
     def erase(self, contact_id: str) -> bool:
-        """Erase a contact everywhere; tell whether there was anything."""
-        erased = forget(self.settings, [contact_id], self.log)
+        """Erase a contact everywhere; tell whether there was anything.
+
+        Raises StoreUnavailable where a build is under way for longer than ERASE_PATIENCE.
+        """
+        self.decisions.flush()
+        erased = forget(self.settings, [contact_id], self.log, ERASE_PATIENCE)
         self._refresh()
         return bool(erased)
 
