@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from features._known import category_paths, known, link_rows, merge_rows
+from features._tags_table import write_tags
 from features.channels import channel_rows
 from features.contacts import contact_rows
 from features.events._identity import Graph
@@ -93,6 +94,9 @@ def build(
                 rows["contact_lists"] = write_lists(
                     backend, tables, staging / "contact_lists.parquet", position, now
                 )
+            with stage("contact_tags"):
+                lake, file = Lake(settings.lake), staging / "contact_tags.parquet"
+                rows["contact_tags"] = write_tags(staging, lake.files(), lake.contacts(), now, file)
             for name in (*ROW_TABLES, *SIDE_TABLES):
                 (staging / f"{name}.parquet").replace(table_path(settings, name))
         with stage("apply"):

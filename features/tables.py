@@ -22,8 +22,8 @@ ROW_TABLES = ("contact", "contact_item", "contact_category", "contact_channel", 
 """Point-in-time rows, made from events."""
 PAIR_TABLES = ("contact_item", "contact_category", "contact_channel", "contact_step")
 """What a contact's arrays are read from."""
-SIDE_TABLES = ("contact_lists", "item_paths", "links", "visits", "fingerprints")
-"""Each contact's arrays at the build; the items' categories; whose visits were counted;
+SIDE_TABLES = ("contact_lists", "contact_tags", "item_paths", "links", "visits", "fingerprints")
+"""Each contact's arrays at the build, and tags; the items' categories; whose visits were counted;
 features.whole's and features.online's."""
 
 MEMORY = "2GB"
