@@ -54,7 +54,7 @@ def read(path: Path, mapping: Mapping[str, str] | None = None) -> Orders:
     kept = held.dropna()
     if kept.empty:
         raise BadInput(f"{path} has no row with id, date and amount; taken for them: {found}")
-    days = kept.groupby(["id", "day"], as_index=False)["amount"].sum()
+    days = kept.groupby(["id", "day"], as_index=False).agg({"amount": "sum"})
     return Orders(days, len(held), len(held) - len(kept), found)
 
 

@@ -6,18 +6,19 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from features._known import category_paths, known, link_rows, merge_rows
+from features._tags_table import write_tags
 from features.channels import channel_rows
 from features.contacts import contact_rows
 from features.events._identity import Graph
 from features.events.lake import Lake
 from features.events.log import EventLog
+from features.forget import complete
 from features.items import item_day_rows
 from features.lists import write_lists
 from features.online import basis, fingerprints, identity_rows, materialize
@@ -29,6 +30,7 @@ from features.tables import (
     ROW_TABLES,
     SIDE_TABLES,
     Engine,
+    alone,
     connected,
     read_events,
     save,
@@ -78,7 +80,8 @@ def build(
     if engine not in ENGINES:
         raise BadInput(f"no engine {engine!r}; known: {', '.join(ENGINES)}")
     stage, store = _Stages(progress), Store(settings)
-    with _alone(settings.tables), closing(EventLog(settings.event_log_url)) as log:
+    with alone(settings), closing(EventLog(settings.event_log_url)) as log:
+        complete(settings, log)
         rests_on = basis(Rules.load(settings.rules), log.log_id())
         with _staging(settings.tables) as staging:
             with connected(staging, engine) as backend:
@@ -91,6 +94,9 @@ def build(
                 rows["contact_lists"] = write_lists(
                     backend, tables, staging / "contact_lists.parquet", position, now
                 )
+            with stage("contact_tags"):
+                lake, file = Lake(settings.lake), staging / "contact_tags.parquet"
+                rows["contact_tags"] = write_tags(staging, lake.files(), lake.contacts(), now, file)
             for name in (*ROW_TABLES, *SIDE_TABLES):
                 (staging / f"{name}.parquet").replace(table_path(settings, name))
         with stage("apply"):
@@ -100,14 +106,6 @@ def build(
             with stage("online"):
                 written = materialize(settings, store, rests_on, progress).written
     return BuildSummary(position, events, rows["contact_lists"], written, rows, stage.seconds)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as handle:
-        flock(handle, LOCK_EX)  # let go when the file is closed, or the process dies
-        yield
 
 
 @contextmanager

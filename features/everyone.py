@@ -55,8 +55,8 @@ def everyone(settings: Settings, contact_ids: Sequence[str], now: float, size: i
 def counted(settings: Settings, contact_ids: Sequence[str], now: float, size: int) -> Iterator[pd.DataFrame]:
     """Yield contacts of the last build, `size` at a time, as the tabular models read them at `now`.
 
-    contact_id, CONTACT_FEATURES, TIME_COLUMNS, top_category (where they buy most; None: nowhere), index 0 … n-1.
-    contact_ids: sorted. Of one who is not in the build everything is NaN.
+    contact_id, CONTACT_FEATURES, TIME_COLUMNS and top_category (where they buy most; None: nowhere); index
+    0 … n-1. contact_ids: sorted. Of one who is not in the build everything is NaN.
     """
     rows, lists = (require(settings, name) for name in ("contact", "contact_lists"))
     with connected(settings.tables) as backend:

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fcntl import LOCK_EX, LOCK_NB, flock
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from time import monotonic, sleep
+from typing import IO, Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from features.errors import StoreUnavailable
 from features.events.lake import Lake
 from nextbest.errors import NotReady
 from nextbest.settings import Settings
@@ -19,9 +22,9 @@ ROW_TABLES = ("contact", "contact_item", "contact_category", "contact_channel", 
 """Point-in-time rows, made from events."""
 PAIR_TABLES = ("contact_item", "contact_category", "contact_channel", "contact_step")
 """What a contact's arrays are read from."""
-SIDE_TABLES = ("contact_lists", "item_paths", "links", "visits", "fingerprints")
-"""Each contact's arrays at the build; the items' categories; whose visits were counted; features.whole's and
-features.online's."""
+SIDE_TABLES = ("contact_lists", "contact_tags", "item_paths", "links", "visits", "fingerprints")
+"""Each contact's arrays at the build, and tags; the items' categories; whose visits were counted;
+features.whole's and features.online's."""
 
 MEMORY = "2GB"
 """What DuckDB may use before it spills to the state folder."""
@@ -38,6 +41,34 @@ def require(settings: Settings, name: str) -> Path:
     if not path.exists():
         raise NotReady(f"no feature table {name!r} in {settings.tables}; run: nextbest features build")
     return path
+
+
+@contextmanager
+def alone(settings: Settings, patience: float | None = None) -> Iterator[None]:
+    """Hold the feature tables for writing.
+
+    Waits for another process or thread, at most `patience` seconds where given, then raises StoreUnavailable.
+    """
+    settings.tables.mkdir(parents=True, exist_ok=True)
+    with (settings.tables / ".lock").open("w") as handle:  # let go when closed, or the process dies
+        if patience is None:
+            flock(handle, LOCK_EX)
+        else:
+            _locked_within(handle, patience)
+        yield
+
+
+def _locked_within(handle: IO[str], patience: float) -> None:
+    last = monotonic() + patience
+    while True:
+        try:
+            return flock(handle, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            if monotonic() >= last:
+                raise StoreUnavailable(
+                    "a build of the feature tables is under way; ask again after it"
+                ) from None
+            sleep(0.1)
 
 
 @contextmanager

@@ -28,6 +28,8 @@ def show_reports(reports: Sequence["TrainingReport"]) -> None:
         named = [*report.baselines, *([report.champion] if report.champion else [])]
         rows.extend((f"  {other.name}", "", *_cells(other, report.metric), "") for other in named)
     screen.table("models against their baselines, on the hold-out", header, rows)
+    if gone := max((report.facts.get("contacts_left_out", 0) for report in reports), default=0):
+        screen.say(f"  {gone} contacts were left out: erased, or object to profiling (docs/privacy.md)")
     for report in reports:
         if report.status in {"registered", "failed"}:
             screen.say(f"  {report.job}: {report.why}")

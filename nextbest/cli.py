@@ -391,13 +391,32 @@ def segment(
 
 @app.command()
 def erase(contact_id: str, home: Home = None, now: Now = None, as_json: Json = False) -> None:
-    """Erase a contact from log, lake, rejects, feature tables and online store."""
+    """Erase a contact from the whole state folder; training leaves the contact out from then on."""
     from features.forget import forget
 
     with door(show_bars=False):
         summary = forget(read_settings(home, now), [contact_id])
     title = f"erased {contact_id}" if summary else f"nothing is known of a contact {contact_id}"
     show(summary, as_json, title)
+
+
+@app.command()
+def exclude(
+    contact_id: str,
+    back: Annotated[bool, typer.Option("--back", help="Learn of the contact again.")] = False,
+    home: Home = None,
+    now: Now = None,
+    as_json: Json = False,
+) -> None:
+    """Leave a contact out of what is learned, without erasing anything (objection to profiling)."""
+    from features.excluded import OBJECTED, include
+    from features.excluded import exclude as leave_out
+
+    with door(show_bars=False):
+        settings = read_settings(home, now)
+        changed = include(settings, [contact_id]) if back else leave_out(settings, [contact_id], OBJECTED)
+    title = f"{contact_id} is {'learned from again' if back else 'left out of what is learned from now on'}"
+    show({"changed": changed}, as_json, title)
 
 
 @app.command()

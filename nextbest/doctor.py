@@ -164,6 +164,18 @@ def _channels(settings: Settings) -> Iterator[Finding]:
         )
 
 
+def _privacy(settings: Settings) -> Iterator[Finding]:
+    from features.excluded import Excluded
+    from features.forget import broken_off
+
+    if broken_off(settings):
+        yield Finding(
+            "privacy", "broken", "an erasure was broken off, or is going on", "nextbest features build"
+        )
+    if excluded := Excluded.of(settings):
+        yield Finding("privacy", "ok", f"{len(excluded)} ids are left out of training")
+
+
 def _home(settings: Settings) -> Iterator[Finding]:
     home: Path = settings.home
     if not home.exists():
@@ -174,5 +186,5 @@ def _home(settings: Settings) -> Iterator[Finding]:
 
 _PARTS: dict[str, Callable[[Settings], Iterator[Finding]]] = {
     "home": _home, "events": _events, "rejects": _rejects, "features": _features, "models": _models,
-    "rules": _rules, "triggers": _triggers, "keys": _keys, "channels": _channels,
+    "rules": _rules, "triggers": _triggers, "keys": _keys, "channels": _channels, "privacy": _privacy,
 }  # fmt: skip

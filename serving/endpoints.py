@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request as Http
 
+from features.errors import StoreUnavailable
 from serving.access import Right
 from serving.engine import Engine
 from serving.openapi import Call
@@ -120,7 +121,7 @@ def erase(engine: Engine, asked: None, http: Http, right: Right) -> BaseModel:
     contact_id = _contact_id(http)
     try:
         return Erased(contact_id=contact_id, erased=engine.erase(contact_id))
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, StoreUnavailable) as error:
         log.exception("a contact could not be erased")
         why = str(error).splitlines()[0]
         said = f"the contact could not be erased everywhere ({why}); ask again"

@@ -47,6 +47,7 @@ from serving.decisions import DecisionSink
 from serving.needs import NeedBook
 from serving.parts import Parts
 from serving.people import People
+from serving.profile import Profiler
 from serving.recommend import POPULAR, TRENDING
 from serving.shelf import Shelf
 from serving.trigger_jobs import gauges
@@ -57,9 +58,13 @@ log = logging.getLogger("nextbest.engine")
 
 REFRESH_SECONDS = 5.0
 """How often the background looks whether feature tables or contacts have changed."""
+ERASE_PATIENCE = 20.0
+"""Seconds that an erasure waits for a build to end."""
 PAUSE_SECONDS = 0.01
 """Between rankings that are made ready."""
 RECOMMENDERS = ("next-purchase", "basket")
+OPTIONAL = ("lifecycle",)
+"""Tasks that are answered by rules unless these ask for a champion."""
 WORDS = (CONTACT_ID, ANONYMOUS_ID, CHANNEL, TIMESTAMP, EVENT)
 
 
@@ -98,6 +103,7 @@ class Engine:
             needs=self.needs,
         )
         self.answers = Answers(parts, PointRules.load(settings.rules))
+        self.profiler = Profiler(parts)
         self._refresh()
         self.champions.start()
         self._warm_up()
@@ -121,7 +127,7 @@ class Engine:
         for task, status in self.champions.status().items():
             if status.error and status.error != self.champions.registry_error:
                 found[task] = status.error
-            elif status.version is None:
+            elif status.version is None and task not in OPTIONAL:
                 found[task] = f"no champion; run: nextbest train {task}"
         return found
 
@@ -130,8 +136,12 @@ class Engine:
         return self._live.contact_of(anonymous_id)
 
     def erase(self, contact_id: str) -> bool:
-        """Erase a contact everywhere; tell whether there was anything."""
-        erased = forget(self.settings, [contact_id], self.log)
+        """Erase a contact everywhere; tell whether there was anything.
+
+        Raises StoreUnavailable where a build is under way for longer than ERASE_PATIENCE.
+        """
+        self.decisions.flush()
+        erased = forget(self.settings, [contact_id], self.log, ERASE_PATIENCE)
         self._refresh()
         return bool(erased)
 

@@ -28,7 +28,7 @@ def profiles(
     progress: Progress,
 ) -> Iterator[pd.DataFrame]:
     """Yield contacts' profiles in blocks, contact_id and at least these columns; ids None: everyone's."""
-    from serving.profile import profiles as found  # type: ignore[import-not-found,unused-ignore]
+    from serving.profiles import profiles as found
 
     yield from found(settings, now, contact_ids, columns, progress)
 

@@ -47,6 +47,7 @@ def open_engine() -> Engine:
     check_binding(settings)
     configure(settings.log_level)
     engine = Engine(settings, settings.present)
+    engine.watch_triggers(engine.profiler.of)
     gc.collect()
     gc.freeze()  # what start-up has made stays: looking through it again would hold up requests
     return engine

@@ -21,13 +21,15 @@ VALUES: Mapping[str, Collection[str]] = {
 
 _NAMES = (
     CONTACT_ID, "rfm.segment", "score.stage", "lifecycle.stage", "engagement.half", "churn.band",
-    "churn.source", "value.source", "next_order.source",
+    "churn.source", "value.source", "next_order.source", "tags.source", "tags.language", "tags.device",
+    "tags.top_interest",
 )  # fmt: skip
 _NUMBERS = (
     "rfm.recency", "rfm.frequency", "rfm.monetary", "rfm.score", "score.points", "engagement.index",
     "churn.probability", "churn.low", "churn.high", "churn.percentile", "churn.horizon_days",
     "value.past", "value.next_90d", "value.next_365d", "value.orders_90d", "value.orders_365d", "value.total",
-    "next_order.days", "next_order.low_days", "next_order.high_days", "next_order.probability",
+    "needs.due", "needs.next_days", "next_order.days", "next_order.low_days", "next_order.high_days",
+    "next_order.probability",
     *(f"consent.{channel}" for channel in CHANNELS), *(f"reachable.{channel}" for channel in CHANNELS),
     *(f"features.{name}" for name in CONTACT_FEATURES), *(f"times.{name}" for name in TIME_COLUMNS),
 )  # fmt: skip

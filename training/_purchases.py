@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from features.events.lake import Lake
+from features.excluded import Excluded
 from nextbest.columns import ANONYMOUS_ID, CONTACT_ID, EVENT, ITEM_ID, ORDER_COMPLETED, ORDER_ID, TIMESTAMP
 from nextbest.errors import NotReady
 from nextbest.settings import Settings
@@ -16,6 +17,8 @@ TIME = "time"
 def purchases(settings: Settings, until: datetime) -> pd.DataFrame:
     """Return the lines bought by `until`: contact_id, order_id, item_id (categories), time (epoch seconds).
 
+    Whom training leaves out (features.excluded) bought nothing here.
+
     Who is not identified counts under the anonymous id, or under the contact it is known to belong to. Sorted
     by contact, time, order and item. Raises NotReady where nothing was bought.
     """
@@ -24,9 +27,10 @@ def purchases(settings: Settings, until: datetime) -> pd.DataFrame:
     bought = events.filter((events[EVENT] == ORDER_COMPLETED) & events[ITEM_ID].notnull())
     columns = [CONTACT_ID, ANONYMOUS_ID, ORDER_ID, ITEM_ID, TIMESTAMP]
     lines = bought.select(*columns).to_pyarrow().to_pandas(strings_to_categorical=True)
+    lines[CONTACT_ID] = _who(lines, lake)
+    lines = Excluded.of(settings).without(lines)
     if lines.empty:
         raise NotReady("there are no orders; run `nextbest ingest` and `nextbest features build` first")
-    lines[CONTACT_ID] = _who(lines, lake)
     stamps = pd.to_datetime(lines[TIMESTAMP], utc=True).astype("datetime64[us, UTC]")
     lines[TIME] = stamps.astype("int64") / 1e6
     lines = lines[[CONTACT_ID, ORDER_ID, ITEM_ID, TIME]].dropna()

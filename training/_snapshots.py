@@ -10,12 +10,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from features.events.lake import Lake
+from features.excluded import Excluded
 from features.outcomes import Outcomes
 from features.snapshots import contact_frame
 from features.tables import require
 from nextbest.columns import CONTACT_FEATURES, CONTACT_ID, TIMESTAMP
 from nextbest.errors import NotReady
 from nextbest.settings import Settings
+from training._nobody import rows_of_nobody
 from training.base import Context
 from training.split import TemporalSplit
 
@@ -73,9 +75,9 @@ class Snapshots:
         passed = pd.Timestamp(until) - self.frame[TIMESTAMP]
         return passed.dt.total_seconds().to_numpy(np.float64) / 86_400.0
 
-    def features(self, rows: int | None = None) -> pd.DataFrame:
-        """Return CONTACT_FEATURES as float64, of the first rows: what a pyfunc is given."""
-        return self.frame[list(CONTACT_FEATURES)].astype(np.float64).head(len(self) if rows is None else rows)
+    def features(self, rows: int) -> pd.DataFrame:
+        """Return rows of CONTACT_FEATURES as float64 that are nobody's: what a pyfunc is given."""
+        return rows_of_nobody(self.frame, CONTACT_FEATURES, rows)
 
 
 def split_of(context: Context, horizon_days: int, before: int = 2) -> TemporalSplit:
@@ -119,7 +121,20 @@ def _spine(context: Context, moments: Sequence[datetime]) -> pd.DataFrame:
 
 
 def contacts_seen(settings: Settings) -> pd.DataFrame:
-    """Return contact_id and when each was `first` seen, sorted; raises NotReady before a build."""
+    """Return contact_id and when each was `first` seen, sorted, without those whom training leaves out.
+
+    Raises NotReady before a build.
+    """
+    return Excluded.of(settings).without(_all_seen(settings)).reset_index(drop=True)
+
+
+def left_out(settings: Settings) -> int:
+    """Return how many contacts of the last build training leaves out (features.excluded)."""
+    excluded = Excluded.of(settings)
+    return int(excluded.mask(_all_seen(settings)[CONTACT_ID]).sum()) if excluded else 0
+
+
+def _all_seen(settings: Settings) -> pd.DataFrame:
     table = pq.read_table(require(settings, "contact"), columns=[CONTACT_ID, TIMESTAMP])
     first = table.group_by(CONTACT_ID).aggregate([(TIMESTAMP, "min")]).to_pandas()
     named = first.rename(columns={f"{TIMESTAMP}_min": "first"})

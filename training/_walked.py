@@ -6,6 +6,7 @@ import pandas as pd
 
 from features._known import category_paths
 from features.events.lake import Lake
+from features.excluded import Excluded
 from models._walks import CATEGORY, COLUMNS, TIME
 from nextbest.columns import (
     ANONYMOUS_ID,
@@ -41,6 +42,7 @@ def walked(settings: Settings, until: datetime) -> pd.DataFrame:
     rows = events.filter(events[EVENT] != ORDER_REFUNDED).select(*columns)
     frame = rows.to_pyarrow().to_pandas(strings_to_categorical=True)
     frame[CONTACT_ID] = _who(frame, lake)
+    frame = Excluded.of(settings).without(frame)
     stamps = pd.to_datetime(frame[TIMESTAMP], utc=True).astype("datetime64[us, UTC]")
     frame[TIME] = stamps.astype("int64") / 1e6
     paths = category_paths(lake.items()).select(["item_id", "category"]).to_pandas()

@@ -15,6 +15,7 @@ from typing import Any
 from models.base import Model
 from nextbest.errors import BadInput, NextbestError, NotReady
 from training._runs import Run
+from training._snapshots import left_out
 from training._versions import registered
 from training.base import Context, Evaluation, Job
 from training.card import card
@@ -90,6 +91,7 @@ def _run(job: Job[Any], context: Context, start: float) -> TrainingReport:
     contenders = [(model.kind, job.evaluate(model, data))]
     contenders += [(name, job.evaluate(baseline, data)) for name, baseline in baselines.items()]
     facts = {key: _plain(value) for key, value in job.facts(data).items()}
+    facts["contacts_left_out"] = left_out(context.settings)
     rival = steps("evaluate", _rival, job, data, registry, contenders[0][1].units)
     report = steps("compare", _compared, job, contenders, rival, facts, context.seed)
     return steps("log", _kept, job, model, data, report, registry, context, start)

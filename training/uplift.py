@@ -13,6 +13,7 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
+from features.excluded import Excluded
 from models._scaling import Scaling
 from models.base import Floats
 from nextbest.columns import CONTACT_FEATURES, CONTACT_ID, TIMESTAMP
@@ -59,6 +60,7 @@ def channel_uplift(settings: Settings, now: datetime, seed: int) -> dict[str, Up
     span = Span(None, None, now, WINDOW_DAYS)
     with campaign_tables(settings, span) as tables:
         audience, _ = audience_of(tables, settings, span, tables.messages())
+    audience = Excluded.of(settings).without(audience, "person")
     over = audience[(audience["until"] <= pd.Timestamp(now)) & audience["channel"].notna()]
     found = {}
     for channel, rows in over.groupby("channel"):

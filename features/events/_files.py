@@ -1,8 +1,9 @@
 """Files that are whole or not there at all."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 
@@ -17,6 +18,20 @@ def written_aside(path: Path) -> Iterator[Path]:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def remove_asides(folder: Path) -> None:
+    """Remove what a process that was killed had written aside; the caller lets nobody else write there."""
+    for left in folder.rglob(".*.tmp"):
+        left.unlink(missing_ok=True)
+
+
+def holds(path: Path, needles: Sequence[bytes]) -> bool:
+    """Tell whether any of the byte strings stands anywhere in a file."""
+    if not path.exists() or not path.stat().st_size:
+        return False
+    with path.open("rb") as source, mmap(source.fileno(), 0, access=ACCESS_READ) as content:
+        return any(content.find(needle) >= 0 for needle in needles)
 
 
 def flush(path: Path) -> None:

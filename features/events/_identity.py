@@ -52,6 +52,10 @@ class Scope:
     members: frozenset[str]
     visits: Mapping[str, int | None]
 
+    def ids(self) -> list[str]:
+        """Return the ids of which nothing stays: the members', and those of devices nobody else used."""
+        return sorted(self.members.union(visit for visit, kept in self.visits.items() if kept is None))
+
 
 class Graph:
     """Answers from the links it is given; they must hold all there are of the ids asked for."""

@@ -2,7 +2,7 @@
 
 import os
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select, Table, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+from features.errors import StoreUnavailable
+from features.events._files import holds
 from nextbest.errors import BadInput
 
 _APPENDING = 7_261_001
@@ -113,11 +115,26 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str
         connection.exec_driver_sql(begin + ", ".join([places] * len(some)), values)
 
 
-def checkpoint(engine: Engine) -> None:
-    """Let SQLite's write-ahead log hold nothing that was erased."""
-    if engine.dialect.name == "sqlite":
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+def leave_nothing(engine: Engine, ids: Iterable[str]) -> None:
+    """Let SQLite's files hold nothing of ids that were deleted; PostgreSQL's VACUUM does so in its own time.
+
+    secure_delete blanks what is deleted, but not cells that moved when a page was split: where such are left,
+    the file is written anew. Raises StoreUnavailable where a reader keeps the old pages.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        _checkpoint(connection)
+        if holds(Path(str(engine.url.database)), [one.encode("utf-8", "surrogatepass") for one in ids]):
+            connection.execute(text("VACUUM"))
+            _checkpoint(connection)
+
+
+def _checkpoint(connection: Connection) -> None:
+    if connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)")).scalar():
+        raise StoreUnavailable(
+            "the event log is being read, so what was erased still stands in it; erase again"
+        )
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.events import _duck
-from features.events._files import written_aside
+from features.events._files import remove_asides, written_aside
 from features.events._identity import Graph, Scope
 from features.events._merge import keep_fresh, stage, write_days
 from features.events._tables import as_now, earliest, links_of, upsert, without
@@ -181,13 +181,14 @@ class Lake:
 
     # --- forgetting
 
-    def erase(self, contact_ids: Sequence[str]) -> int:
+    def erase(self, contact_ids: Sequence[str], scope: Scope | None = None) -> int:
         """Erase people by any of their ids, their links and visits; returns the events erased.
 
-        Only files that hold them are written anew. What goes of a shared device: EventLog.erase.
+        Only files that hold them are written anew. What goes of a shared device, and `scope`: EventLog.erase.
         """
         with self.locked():
-            scope = self.people().scope(contact_ids)
+            scope = scope or self.people().scope(contact_ids)
+            remove_asides(self.folder)
             erased = sum(self._erase_events(f, scope) for f in self.files())
             links = self._table("identities")
             kept = without(links, CONTACT_ID, sorted(scope.members))

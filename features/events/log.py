@@ -6,7 +6,7 @@ remember the position they have counted up to, so a late event is never missed.
 
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
@@ -27,9 +27,9 @@ from sqlalchemy import (
     update,
 )
 
-from features.events._identity import Graph, Link, Person, around, theirs
+from features.events._identity import Graph, Link, Person, Scope, around, theirs
 from features.events._log_contacts import merge_contacts
-from features.events._log_engine import Quick, checkpoint, engine_of, impatient, insert_rows, writing
+from features.events._log_engine import Quick, engine_of, impatient, insert_rows, leave_nothing, writing
 from features.events._log_links import add_links, all_links, touching
 from features.events._log_rows import Row, decision, decision_back, micros, moment, order_key, pieces, rows_of
 from features.events._log_tables import (
@@ -40,8 +40,8 @@ from features.events._log_tables import (
     EVENTS,
     FACTS,
     LINKS,
+    METADATA,
     TIMES,
-    TRIGGER_TABLES,
 )
 from features.events._log_upgrade import POSITION, upgrade
 from features.events._types import SCHEMAS, to_frame
@@ -353,34 +353,49 @@ class EventLog:
 
     # --- forgetting
 
-    def erase(self, contact_ids: Sequence[str]) -> int:
+    def erase(self, contact_ids: Sequence[str], scope: Scope | None = None) -> int:
         """Erase people by any of their ids: events, decisions, traits, links, visits; returns the events.
 
-        Of a device they shared, everything anonymous goes but what another owns.
+        Of a device they shared, everything anonymous goes but what another owns. `scope`: what is to go,
+        where it is known already.
         """
-        erased = 0
         with self._writing() as connection:
-            links = around(contact_ids, lambda a, c: touching(connection, a, c))
-            scope = Graph(links).scope(contact_ids)
-            for piece in pieces(sorted(scope.members)):
-                for table in (EVENTS, DECISIONS, LINKS, CONTACTS, *TRIGGER_TABLES):
-                    gone = connection.execute(delete(table).where(table.c.contact_id.in_(piece)))
-                    erased += gone.rowcount if table is EVENTS else 0
-                connection.execute(delete(LINKS).where(LINKS.c.alias, LINKS.c.anonymous_id.in_(piece)))
-            for anonymous, kept in scope.visits.items():
-                for table in (EVENTS, DECISIONS):
-                    visits = table.c.contact_id.is_(None) & (table.c.anonymous_id == anonymous)
-                    later = table.c.timestamp > kept if kept is not None else visits
-                    gone = connection.execute(delete(table).where(visits, later))
-                    erased += gone.rowcount if table is EVENTS else 0
+            if scope is None:
+                links = around(contact_ids, lambda a, c: touching(connection, a, c))
+                scope = Graph(links).scope(contact_ids)
+            erased = _delete_members(connection, sorted(scope.members))
+            erased += _delete_visits(connection, scope.visits)
             counted = update(COUNTERS).where(COUNTERS.c.name == ERASED).values(value=COUNTERS.c.value + 1)
             if not connection.execute(counted).rowcount:
                 connection.execute(insert(COUNTERS), {"name": ERASED, "value": 1})
-        checkpoint(self._engine)
+        leave_nothing(self._engine, scope.ids())
         return erased
 
     def _writing(self) -> AbstractContextManager[Connection]:
         return writing(self._engine)
+
+
+def _delete_members(connection: Connection, members: Sequence[str]) -> int:
+    """Delete whatever any table keeps of contacts; returns the events."""
+    erased = 0
+    for piece in pieces(members):
+        for table in (table for table in METADATA.sorted_tables if CONTACT_ID in table.c):
+            gone = connection.execute(delete(table).where(table.c[CONTACT_ID].in_(piece)))
+            erased += gone.rowcount if table is EVENTS else 0
+        connection.execute(delete(LINKS).where(LINKS.c.alias, LINKS.c.anonymous_id.in_(piece)))
+    return erased
+
+
+def _delete_visits(connection: Connection, visits: Mapping[str, int | None]) -> int:
+    """Delete what was done anonymously after the time given (None: all of it); returns the events."""
+    erased = 0
+    for anonymous, kept in visits.items():
+        for table in (EVENTS, DECISIONS):
+            theirs = table.c.contact_id.is_(None) & (table.c.anonymous_id == anonymous)
+            later = table.c.timestamp > kept if kept is not None else theirs
+            gone = connection.execute(delete(table).where(theirs, later))
+            erased += gone.rowcount if table is EVENTS else 0
+    return erased
 
 
 def _positions(connection: Connection, count: int) -> range:

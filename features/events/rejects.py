@@ -2,7 +2,9 @@
 
 import csv
 import hashlib
+import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from fcntl import LOCK_EX, flock
@@ -12,7 +14,7 @@ from typing import Self
 
 import pandas as pd
 
-from features.events._files import flush
+from features.events._files import flush, remove_asides, written_aside
 from features.events.schema import REASON
 from features.events.turned_away import LOCK
 
@@ -64,29 +66,34 @@ class Rejects:
         self._aside.unlink(missing_ok=True)
 
 
-def erase(folder: Path, contact_ids: Sequence[str]) -> int:
-    """Drop the rejected rows in which any cell is one of the ids; returns how many."""
+def erase(folder: Path, ids: Sequence[str]) -> int:
+    """Drop the rejected rows in which any cell is one of the ids, or JSON that has it; returns how many.
+
+    The caller holds the lake, so that nothing is being taken in from files.
+    """
     if not folder.exists():
         return 0
     with (folder / LOCK).open("w") as lock:
         flock(lock, LOCK_EX)  # the intake adds to these files
-        return _erase(folder, set(contact_ids))
+        remove_asides(folder)
+        return sum(_erase(path, set(ids)) for path in sorted(folder.glob("*.csv")))
 
 
-def _erase(folder: Path, gone: set[str]) -> int:
-    erased = 0
-    for path in sorted(folder.glob("*.csv")):
-        with path.open(newline="", encoding="utf-8") as source:
-            lines = list(csv.reader(source))
-        kept = [line for number, line in enumerate(lines) if number == 0 or not gone.intersection(line)]
-        if len(kept) == len(lines):
-            continue
-        erased += len(lines) - len(kept)
-        if len(kept) <= 1:
-            path.unlink()
-            continue
-        aside = path.with_name(f".{path.name}.tmp")
-        with aside.open("w", newline="", encoding="utf-8") as out:
+def _erase(path: Path, gone: set[str]) -> int:
+    csv.field_size_limit(sys.maxsize)  # a rejected row may be of any length
+    with path.open(newline="", encoding="utf-8") as source:
+        lines = list(csv.reader(source))
+    within = [json.dumps(one, ensure_ascii=ascii_only) for one in gone for ascii_only in (False, True)]
+    kept = [
+        line
+        for number, line in enumerate(lines)
+        if number == 0 or not (gone.intersection(line) or any(one in cell for cell in line for one in within))
+    ]
+    if len(kept) == len(lines):
+        return 0
+    if len(kept) <= 1:
+        path.unlink()
+    else:
+        with written_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as out:
             csv.writer(out, lineterminator="\n").writerows(kept)
-        aside.replace(path)
-    return erased
+    return len(lines) - len(kept)

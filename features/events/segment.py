@@ -16,6 +16,7 @@ from pydantic_core import to_json
 
 from features.events._addresses import json_without, properties_without, text_without, traits_without
 from features.events._consents import consents
+from features.events._context import CONTEXT, kept
 from features.events._micros import MICROSECOND, micros
 from features.events._segment_names import canonical, snake_case
 from features.events.schema import MOST_AMOUNT, NEWEST, OLDEST
@@ -131,6 +132,7 @@ def _rows(said: _Said, kind: str) -> Iterator[dict[str, Any]]:
         "anonymous_id": said.anonymous_id, "channel": channel,
     }  # fmt: skip
     base = {key: value for key, value in properties.items() if not (lines and key in _LISTS)}
+    context = {CONTEXT: told} if (told := kept(said.context)) else {}
     message_id = said.message_id()
     for number, line in enumerate(lines or [{}], 1):
         row = common | _columns(base, line, said.context, event)
@@ -142,7 +144,7 @@ def _rows(said: _Said, kind: str) -> Iterator[dict[str, Any]]:
                 raise Unusable("an order without order_id")
         row[EVENT_ID] = message_id if len(lines) < 2 else f"{message_id}:{number}"
         row["channel"] = row["channel"] or channel
-        row["properties"] = json_without(properties_without(base | line))
+        row["properties"] = json_without(properties_without(base | line) | context)
         yield row
 
 

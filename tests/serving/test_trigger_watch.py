@@ -178,10 +178,10 @@ def test_by_hand_it_is_delivered_where_no_service_does_and_by_the_service_after_
     settings: Settings, sink: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command line, with profiles of our own in the place of the models'."""
-    profile = ModuleType("serving.profile")
+    profile = ModuleType("serving.profiles")
     days = [9.0]
     profile.profiles = lambda settings, now, ids, columns, progress: iter([frame(["a", "b"], days[0])])  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "serving.profile", profile)
+    monkeypatch.setitem(sys.modules, "serving.profiles", profile)
     monkeypatch.setenv("NEXTBEST_TRIGGERS", str(settings.triggers))
     monkeypatch.setenv("NEXTBEST_WEBHOOK_URL", f"http://127.0.0.1:{sink.server_port}/")
     monkeypatch.setenv("NEXTBEST_WEBHOOK_SECRET", "plain")

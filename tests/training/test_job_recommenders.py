@@ -130,6 +130,7 @@ def test_every_step_of_a_job(name, prepared, tmp_path):
     for frame in (given, answer):
         assert len(frame)
         assert {str(kind) for kind in frame.dtypes} <= {"float64", "object"}
+    assert not set(data.lines["contact_id"]) & set(answer.get("contact_id", ()))  # an example is nobody
     assert job.facts(data)["simulated"] is False
     again = artifact.load(artifact.save(model, tmp_path / name))
     assert job.evaluate(again, data).metrics == pytest.approx(ours.metrics)

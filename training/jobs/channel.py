@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from features.events.lake import Lake
+from features.excluded import Excluded
 from features.snapshots import contact_frame
 from models._pyfunc import predict
 from models.best_arm import BestArm
@@ -22,6 +23,7 @@ from nextbest.columns import CHANNEL, CHANNELS, CONTACT_FEATURES, CONTACT_ID, ME
 from nextbest.errors import BadInput, NotReady
 from training import plots
 from training._message_log import COUNTERS, RESPONSE_DAYS, Around, MessageLog, contact_counters, message_log
+from training._nobody import rows_of_nobody
 from training._numbers import whole
 from training._off_policy_log import kish
 from training._snapshots import contacts_seen, frames
@@ -145,10 +147,10 @@ class ChannelJob:
         return {"by_channel": _by_channel(model, data), "policies": _policies(model, data)}
 
     def example(self, model: Channel, data: ChannelData) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return two contacts over the channels of the log, and their ranked channels."""
-        frame = _long(data.holdout.take(np.arange(min(2, len(data.holdout)))))
-        numbers = [*CONTACT_FEATURES, *BLOCK]
-        frame = frame[[CONTACT_ID, CHANNEL, *numbers]].astype(dict.fromkeys(numbers, np.float64))
+        """Return two contacts, neither of them anybody, over the log's channels, and their ranking."""
+        many, two = (_long(data.holdout.take(np.arange(min(n, len(data.holdout))))) for n in (1_000, 2))
+        named = two[[CONTACT_ID, CHANNEL]].reset_index(drop=True)
+        frame = named.join(rows_of_nobody(many, [*CONTACT_FEATURES, *BLOCK], len(named)))
         return frame, predict(model, frame)
 
     def facts(self, data: ChannelData) -> Mapping[str, Any]:
@@ -174,6 +176,7 @@ def _recorded(context: Context) -> MessageLog:
     """Read the lake's message events; raises NotReady where they are too few."""
     table = Lake(context.settings.lake).events(until=context.now)
     events = table.filter(table.event.isin([*COUNTERS])).to_pandas()
+    events = Excluded.of(context.settings).without(events)
     sent = int((events["event"] == MESSAGE_SENT).sum())
     if sent < LEAST_MESSAGES:
         few = f"only {sent} messages sent" if sent else "no message events"

@@ -33,6 +33,7 @@ from training._candidate_sources import (
     steps_until,
 )
 from training._moments import Answers, K, moment, some_contacts
+from training._nobody import shoppers_of_nobody
 from training._numbers import whole
 from training._options import configured, described
 from training._purchases import bought_by, purchases
@@ -234,8 +235,8 @@ class NextPurchaseJob:
         return {"by_orders": _by_orders(model, data), "importance": model.importance().head(20)}
 
     def example(self, model: NextPurchase, data: NextPurchaseData) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return a few shoppers as JSON and what is recommended to them."""
-        shoppers = [data.holdout.shoppers[unit] for unit in data.units[:3]]
+        """Return shoppers as JSON, none of them anybody, and what is recommended to them."""
+        shoppers = shoppers_of_nobody(data.holdout.catalogue)
         frame = pd.DataFrame({"shopper": [shopper_text(shopper) for shopper in shoppers]})
         return frame, predict(model, frame, data.holdout.catalogue)
 
