@@ -1,6 +1,7 @@
 """The service's answers for many contacts at once, into one Parquet file."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,8 +19,10 @@ from nextbest.errors import BadInput, NotReady
 from nextbest.progress import Progress
 from nextbest.settings import Settings
 from serving.engine import Engine
+from serving.profile import known_of
+from serving.profiles import Bulk
 from serving.refused import Refused, parse
-from serving.schemas import BestChannelRequest, PredictionsRequest, RecommendationsRequest, Request
+from serving.schemas import TASKS, BestChannelRequest, RecommendationsRequest, Request
 
 BUDGET_MS = 60_000.0
 """Nobody waits for one answer in bulk: a busy machine must not make it fall back."""
@@ -123,7 +126,7 @@ def _writing(what: str, k: int, asked: Mapping[str, str]) -> Write:
         return partial(_write, what, partial(_recommendations, ranked))
     if asked:
         raise BadInput(f"{', '.join(asked)}: predictions can be asked for contacts only")
-    return partial(_write, what, _predictions)
+    return _write_predictions
 
 
 def _request(of: type[Asked], fields: Mapping[str, Any]) -> Asked:
@@ -174,14 +177,38 @@ def _recommendations(
             }  # fmt: skip
 
 
-def _predictions(engine: Engine, ids: Sequence[str], now: datetime) -> Iterator[dict[str, Any]]:
-    asked = PredictionsRequest(contact_ids=list(ids))
-    for contact in engine.answers.predictions(asked, now).contacts:
-        for task, given in contact.predictions.items():
-            # churn is a probability; the others are amounts
-            value = given.probability if task == "churn" else given.value
-            yield {
-                "contact_id": contact.contact_id, "task": task, "value": value, "low": given.low,
-                "high": given.high, "percentile": given.percentile, "band": given.band,
-                "source": given.source,
-            }  # fmt: skip
+def _write_predictions(
+    settings: Settings, out: Path, ids: Sequence[str], progress: Progress
+) -> tuple[int, dict[str, int]]:
+    """Write every task of every contact, block by block, out of the last build's tables and the log's news."""
+    now, rows, sources = settings.present(), 0, Counter[str]()
+    bulk, done = Bulk(settings), 0
+    try:
+        with written_aside(out) as aside, pq.ParquetWriter(aside, SCHEMAS["predictions"]) as writer:
+            for block in bulk.rows(ids, now):
+                found = bulk.ladders.frame(block, TASKS, known_of(block))
+                for task in TASKS:
+                    table = _of_task(task, block["contact_id"].to_numpy(), found)
+                    writer.write_table(table)
+                    rows += len(table)
+                    sources.update(found[f"{task}.source"].tolist())
+                done += len(block)
+                progress("score predictions", done, len(ids))
+    finally:
+        bulk.close()
+    return rows, dict(sources)
+
+
+def _of_task(task: str, contact_ids: Any, found: pd.DataFrame) -> pa.Table:
+    """Return one task's rows; churn is a probability, the others are amounts."""
+    names = {"value": "probability" if task == "churn" else "value", "low": "low", "high": "high",
+             "percentile": "percentile", "band": "band", "source": "source"}  # fmt: skip
+    columns = {name: found.get(f"{task}.{column}") for name, column in names.items()}
+    given = {
+        name: pa.nulls(len(found), SCHEMAS["predictions"].field(name).type)
+        if column is None
+        else pa.array(column, SCHEMAS["predictions"].field(name).type, from_pandas=True)
+        for name, column in columns.items()
+    }
+    tasks = pa.array([task] * len(found), pa.string())
+    return pa.table({"contact_id": pa.array(contact_ids, pa.string()), "task": tasks, **given})

@@ -5,24 +5,29 @@ Segments, triggers and the card's figures read the same columns, worked out by t
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from features.items import items_at
 from features.points import Rules as PointRules
 from features.tags import tags_of
 from models._lifecycle_rules import LifecycleRules
+from models.catalogue import Catalogue
 from models.lifecycle import Lifecycle
 from models.rules import Rules
 from nextbest.columns import CHANNELS, CONTACT_FEATURES, CONTACT_ID, TIME_COLUMNS
 from serving.budget import Skipped
+from serving.needs import COLUMNS as NEEDS
+from serving.needs import needs_frame
 from serving.parts import Parts
 from serving.predict import PredictionLadders, rows_of
 from serving.schemas import TASKS
 
 RFM = {"segment": "segment", "recency": "r", "frequency": "f", "monetary": "m", "score": "rfm_score"}
 NO_SEGMENT = "no_orders"
+DUE, NEXT_DAYS = NEEDS
 
 
 class Profiler:
@@ -45,28 +50,27 @@ class Profiler:
         people = self._parts.people.many(list(contact_ids), now, deadline)
         frame = rows_of(people)
         frame[CONTACT_ID] = list(contact_ids)
-        return self.rows(frame, columns, np.array([person.known for person in people], dtype=bool))
+        return self.rows(frame, now, columns)
 
-    def rows(self, frame: pd.DataFrame, columns: Collection[str], known: Any = None) -> pd.DataFrame:
+    def rows(self, frame: pd.DataFrame, now: datetime, columns: Collection[str]) -> pd.DataFrame:
         """Return the profiles of rows of features; index 0 … n-1. Groups no column is asked of are left out.
 
-        frame: contact_id, CONTACT_FEATURES, TIME_COLUMNS, top_category.
+        frame: contact_id, CONTACT_FEATURES, TIME_COLUMNS, top_category, all as at `now`.
         """
         frame = frame.reset_index(drop=True)
         for name in (*CONTACT_FEATURES, *TIME_COLUMNS):
             if name not in frame.columns:
                 frame[name] = np.nan  # of nobody anything is known
-        groups = dict.fromkeys(name.partition(".")[0] for name in columns) or {
-            **self._groups,
-            **dict.fromkeys(TASKS),
-        }
+        groups = {name.partition(".")[0] for name in columns} or {*self._groups, *TASKS, "needs"}
         parts = [frame[[CONTACT_ID]]]
         tasks = [task for task in TASKS if task in groups]
         if tasks:
-            found = self._ladders.frame(frame, tasks, known)
-            parts.append(found.rename(columns=_renamed))
+            parts.append(self._ladders.frame(frame, tasks, known_of(frame)))
         made = dict.fromkeys(make for group, make in self._groups.items() if group in groups)
-        return pd.concat([*parts, *(make(frame, columns) for make in made)], axis=1)
+        parts += [make(frame, columns) for make in made]
+        if "needs" in groups:
+            parts.append(self._needs(frame, now))
+        return pd.concat(parts, axis=1)
 
     def _features(self, frame: pd.DataFrame, columns: Collection[str]) -> pd.DataFrame:
         return _prefixed(frame, "features", CONTACT_FEATURES, columns)
@@ -116,6 +120,15 @@ class Profiler:
             }
         )
 
+    def _needs(self, frame: pd.DataFrame, now: datetime) -> pd.DataFrame:
+        settings, catalogue = self._parts.settings, self._parts.shelf.catalogue()
+        ids = frame[CONTACT_ID].tolist()
+        if settings.needs is None:
+            return pd.DataFrame({DUE: 0.0, NEXT_DAYS: np.nan}, index=frame.index)
+        if catalogue is None:
+            catalogue = Catalogue.from_frame(items_at(settings, now), now.timestamp())
+        return needs_frame(settings, ids, now, catalogue).reset_index(drop=True)
+
     def _tags(self, frame: pd.DataFrame, columns: Collection[str]) -> pd.DataFrame:
         del columns
         found = tags_of(self._parts.settings, frame[CONTACT_ID].tolist())
@@ -126,11 +139,9 @@ class Profiler:
 TAG_COLUMNS = ("tags.source", "tags.language", "tags.device", "tags.top_interest")
 
 
-def _renamed(name: str) -> str:
-    return RENAMED.get(name, name)
-
-
-RENAMED = {"next_order.value": "next_order.orders", "value.value": "value.next"}
+def known_of(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Tell of whom anything is known: a moment at which they were seen."""
+    return np.isfinite(frame["last_seen"].to_numpy(np.float64))
 
 
 def _prefixed(

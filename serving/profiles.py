@@ -120,7 +120,7 @@ def profiles(
         asked = bulk.everyone() if contact_ids is None else list(dict.fromkeys(contact_ids))
         done = 0
         for block in bulk.rows(asked, now):
-            yield bulk.profiler.rows(block, columns)
+            yield bulk.profiler.rows(block, now, columns)
             done += len(block)
             progress("profiles", done, len(asked))
     finally:
