@@ -180,7 +180,7 @@ def _recommendations(
 def _write_predictions(
     settings: Settings, out: Path, ids: Sequence[str], progress: Progress
 ) -> tuple[int, dict[str, int]]:
-    """Write every task of every contact, block by block, out of the last build's tables and the log's news."""
+    """Write every task of every contact, block by block: the last build's tables and the log's news."""
     now, rows, sources = settings.present(), 0, Counter[str]()
     bulk, done = Bulk(settings), 0
     try:
