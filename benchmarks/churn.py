@@ -19,9 +19,10 @@ import pandas as pd
 
 from benchmarks import _report as report
 from benchmarks.value import state_of
+from nextbest.errors import BadInput
 from training._snapshots import Snapshots
 from training.base import Context, Evaluation
-from training.jobs.churn import ChurnData, ChurnJob
+from training.jobs.churn import CADENCE, ChurnData, ChurnJob
 from training.metrics import roc_auc
 from training.report import measure
 
@@ -38,26 +39,39 @@ def main() -> None:
     parser = report.options((__doc__ or "").splitlines()[0], "complete-journey, or the path of a file")
     parser.add_argument("--home", type=Path, help="a state folder with the data ingested and features built")
     parser.add_argument("--calibration-end", help="the last day learned from, YYYY-MM-DD")
-    parser.add_argument("--horizon-days", type=int, help="churned: no order in so many days")
+    parser.add_argument(
+        "--horizon-days", help="churned: no order in so many days, or cadence: in three of the contact's gaps"
+    )
+    parser.add_argument("--holdout-days", type=int, help="days held out, where the horizon is by cadence")
     parser.add_argument("--map", default="", help="id=COLUMN,date=COLUMN,amount=COLUMN")
     parser.add_argument("--curve", action="store_true", help="also learn from a part of the contacts")
     asked = parser.parse_args()
-    end, days = report.span(asked.data, asked.calibration_end, asked.horizon_days, KNOWN, "--horizon-days")
+    by_cadence = asked.horizon_days == CADENCE
+    days = asked.holdout_days if by_cadence else _days(asked.horizon_days)
+    end, days = report.span(asked.data, asked.calibration_end, days, KNOWN, "--horizon-days")
+    horizon = CADENCE if by_cadence else str(days)
     with tempfile.TemporaryDirectory() as folder:
         settings, now = state_of(asked.data, asked.map, asked.home or Path(folder), bool(asked.home))
         settings = settings.model_copy(update={"holdout_days": days})
         cut = datetime.fromisoformat(end).replace(tzinfo=UTC) + timedelta(days=1)
-        context = Context(settings, now, asked.seed, {"cut": f"{cut:%Y-%m-%d}", "horizon_days": str(days)})
+        context = Context(settings, now, asked.seed, {"cut": f"{cut:%Y-%m-%d}", "horizon_days": horizon})
         data = ChurnJob().prepare(context)
         ours, peers, facts = measured(data, context)
         curve = learning_curve(data, context) if asked.curve else {}
-    print(f"no order in {days} days, {len(data.holdout):,} contacts, {facts['holdout_rate']:.1%} of them")
+    said = "three usual gaps" if by_cadence else f"{days} days"
+    print(f"no order in {said}, {len(data.holdout):,} contacts, {facts['holdout_rate']:.1%} of them")
     report.show({"nextbest churn": ours, **peers}, COLUMNS)
     if curve:
         print("\nlearned from a part of the contacts, judged on all")
         report.show(curve, ("contacts", "auc", "ece", "better_than_bgnbd"))
-    about = {"name": Path(asked.data).name, "calibration_end": end, "horizon_days": days, **facts}
+    about = {"name": Path(asked.data).name, "calibration_end": end, **facts, "horizon_days": horizon}
     report.write(asked.json, ours, peers, about, [asked.seed], learning_curve=curve)
+
+
+def _days(text: str | None) -> int | None:
+    if text is not None and not text.isdecimal():
+        raise BadInput(f"--horizon-days is {text!r}; it must be a whole number of days, or {CADENCE}")
+    return None if text is None else int(text)
 
 
 def learning_curve(data: ChurnData, context: Context) -> dict[str, dict[str, Any]]:

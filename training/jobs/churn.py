@@ -233,11 +233,11 @@ def _back(moment: datetime, step: timedelta, count: int) -> list[datetime]:
 def _by_cadence(settings: Settings, contacts: Snapshots, cadence: Cadence, window: int) -> Snapshots:
     """Put each contact's own horizon into the frame; those that the window is too short for are left out."""
     frame = contacts.frame
-    parts = [
-        rows[CONTACT_ID].map(_top_categories(settings, moment.to_pydatetime()))
-        for moment, rows in frame.groupby(TIMESTAMP, sort=False)
-    ]
-    days = cadence.horizons(frame.assign(**{TOP_CATEGORY: pd.concat(parts)}))
+    top = pd.Series(None, index=frame.index, dtype=object)
+    for moment in frame[TIMESTAMP].unique():
+        rows = frame[TIMESTAMP] == moment
+        top[rows] = frame.loc[rows, CONTACT_ID].map(_top_categories(settings, pd.Timestamp(moment)))
+    days = cadence.horizons(frame.assign(**{TOP_CATEGORY: top}))
     held = contacts.take(days <= window)
     return replace(held, frame=held.frame.assign(**{HORIZON: days[days <= window]}))
 
@@ -245,12 +245,10 @@ def _by_cadence(settings: Settings, contacts: Snapshots, cadence: Cadence, windo
 def _category_gaps(settings: Settings, until: datetime) -> dict[str, float]:
     """Return the usual days between purchases in each category, of contacts who bought in it repeatedly."""
     pairs = cadences(bought_days(settings, until))
-    found = (
-        pairs.dropna(subset=["gap_days"])
-        .groupby("category", observed=True)["gap_days"]
-        .agg(["size", "median"])
-    )
-    return {str(name): float(gap) for name, gap in found.loc[found["size"] >= LEAST_PAIRS, "median"].items()}
+    repeated = pairs.dropna(subset=["gap_days"]).groupby("category", observed=True)["gap_days"]
+    found = repeated.agg(["size", "median"])
+    usual = found.loc[found["size"] >= LEAST_PAIRS, "median"]
+    return {str(name): float(gap) for name, gap in usual.items()}
 
 
 def _top_categories(settings: Settings, until: datetime) -> dict[str, str]:
