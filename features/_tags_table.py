@@ -62,7 +62,6 @@ def write_tags(
     contact_id and timezone.
     """
     with _duck.connect(staging) as connection:
-        connection.execute("SET enable_progress_bar = false")
         _prepare(connection, staging / "known.parquet", events, contacts, now)
         parts = [_sources(connection), _modes(connection), _interests(connection), _clock(connection)]
     frame = pd.concat(parts, axis=1).sort_index().rename_axis(CONTACT_ID).reset_index()
