@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 
 from models._certainty import Certainty
+from models._curve import HORIZONS, none_at, waits_of
 from models._frame import floats, orders
 from models._leaving import HORIZON, asked_days, leaving
 from models._phrases import phrase
 from models._standing import Standing
-from models._survival import FEATURES, HORIZONS, Survival, Trees, Waits, importance, none_at, waits_of
+from models._survival import FEATURES, Survival, Trees, Waits, importance
 from models.base import Floats
 from models.rfm import Rfm
 from models.value import Value, ValueConfig
