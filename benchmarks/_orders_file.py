@@ -25,6 +25,8 @@ NAMES = {
     "amount": ("amount", "dollar_value", "spend", "value", "sales_value", "revenue", "total", "sales",
                "monetary", "price", "order_value"),
 }  # fmt: skip
+LATE = pd.Timedelta(hours=23, minutes=59, seconds=59)
+"""An order counts as placed when its day ends: the times since are then whole days, as the papers count."""
 CDNOW = {4: ("id", "date", "cds", "amount"), 5: ("master_id", "id", "date", "cds", "amount")}
 """Columns of CDNOW's master and sample files, which are parted by blanks."""
 
@@ -61,7 +63,7 @@ def read(path: Path, mapping: Mapping[str, str] | None = None) -> Orders:
 def state(orders: Orders, home: Path) -> Settings:
     """Put the orders into a lake and make the feature tables; a day that comes to less than 0 is a refund."""
     frame = orders.days
-    moments = frame["day"].dt.tz_localize("UTC").astype("datetime64[us, UTC]") + pd.Timedelta(hours=12)
+    moments = frame["day"].dt.tz_localize("UTC").astype("datetime64[us, UTC]") + LATE
     names = [f"{who}-{day:%Y%m%d}" for who, day in zip(frame["id"], frame["day"], strict=True)]
     events = pd.DataFrame(
         {

@@ -5,10 +5,14 @@ import json
 import os
 import platform
 import resource
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from nextbest.errors import BadInput, NextbestError
 
 Figures = Mapping[str, Any]
 
@@ -55,6 +59,35 @@ def show(rows: Mapping[str, Figures], columns: Sequence[str]) -> None:
     print(" " * width + "".join(f"{column:>20}" for column in columns))
     for name, figures in rows.items():
         print(name.ljust(width) + "".join(f"{_cell(figures.get(column)):>20}" for column in columns))
+
+
+def span(
+    data: str, end: str | None, days: int | None, known: Mapping[str, tuple[str, int]], option: str
+) -> tuple[str, int]:
+    """Return the last day learned from and the days after it, as asked or as known for the data.
+
+    Raises BadInput where nothing says them, or they are none.
+    """
+    usual = next((told for name, told in known.items() if name in Path(data).name), (None, None))
+    end, days = end or usual[0], usual[1] if days is None else days
+    if end is None or days is None:
+        raise BadInput(f"say --calibration-end YYYY-MM-DD and {option} N for {data}")
+    try:
+        datetime.fromisoformat(end)
+    except ValueError:
+        raise BadInput(f"--calibration-end is {end!r}; it must be a date such as 1997-09-30") from None
+    if days < 1:
+        raise BadInput(f"{option} is {days}; it must be 1 or more")
+    return end, days
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a benchmark; what was asked wrongly is one line and exit code 2."""
+    try:
+        main()
+    except NextbestError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def write(

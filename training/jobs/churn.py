@@ -1,7 +1,7 @@
 """Churn: learn on many past cuts, calibrate on a later one, measure on the last."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -9,17 +9,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from features.cadence import bought_days, cadences
 from features.events.lake import Lake
 from models._leaving import HORIZON, asked_days
 from models._pyfunc import predict
 from models._survival import Trees, Waits
 from models.bgnbd import BgNbdChurn
-from models.churn import Cadence, Churn, ChurnConfig, ChurnHistory
+from models.churn import TOP_CATEGORY, Cadence, Churn, ChurnConfig, ChurnHistory
 from models.recency import Recency
 from models.rfm import SEGMENT_NAMES, Rfm
 from models.value import Value, ValueConfig
-from nextbest.columns import TIMESTAMP
+from nextbest.columns import CONTACT_ID, TIMESTAMP
 from nextbest.errors import NotReady
+from nextbest.settings import Settings
 from training import plots
 from training._numbers import positive, whole
 from training._snapshots import Snapshots, snapshots, split_of
@@ -32,6 +34,8 @@ EVERY_DAYS, CUTS = 14, 18
 CALIBRATION_CUTS, CALIBRATION_DAYS = 3, 7
 """Several calibration cuts, so that no single week's weather is taken for the rule."""
 CADENCE = "cadence"
+LEAST_PAIRS = 20
+"""Contacts with a gap in a category from which on it has a cadence."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class ChurnData:
     holdout: Snapshots
     config: ChurnConfig
     window_days: int
+    category_gaps: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def left(self) -> Floats:
@@ -67,7 +72,7 @@ class ChurnData:
         whole = Snapshots.together([self.later, self.train])
         return ChurnHistory(
             _waits(self.train, later), _waits(self.later, self.split.cut), self.latest.frame,
-            _waits(whole, self.split.cut),
+            _waits(whole, self.split.cut), self.category_gaps,
         )  # fmt: skip
 
 
@@ -109,10 +114,14 @@ class ChurnJob:
         every = snapshots(context, "churn", [*cuts, *later, split.cut], days)
         latest = every.at(cuts[:1])
         calibration, holdout = every.at(later), every.at([split.cut])
+        gaps: dict[str, float] = {}
         if config.horizon_days is None:
-            cadence = Cadence.learn(latest.frame, {}, config)
-            calibration, holdout = (_by_cadence(one, cadence, window) for one in (calibration, holdout))
-        return ChurnData(split, every.at(cuts), latest, calibration, holdout, config, window)
+            gaps = _category_gaps(context.settings, cuts[0])
+            cadence = Cadence.learn(latest.frame, gaps, config)
+            calibration, holdout = (
+                _by_cadence(context.settings, one, cadence, window) for one in (calibration, holdout)
+            )
+        return ChurnData(split, every.at(cuts), latest, calibration, holdout, config, window, gaps)
 
     def fit(self, data: ChurnData, context: Context) -> Churn:
         """Learn the trees and their calibration."""
@@ -221,11 +230,32 @@ def _back(moment: datetime, step: timedelta, count: int) -> list[datetime]:
     return [moment - n * step for n in range(count)]
 
 
-def _by_cadence(contacts: Snapshots, cadence: Cadence, window: int) -> Snapshots:
+def _by_cadence(settings: Settings, contacts: Snapshots, cadence: Cadence, window: int) -> Snapshots:
     """Put each contact's own horizon into the frame; those that the window is too short for are left out."""
-    days = cadence.horizons(contacts.frame)
+    frame = contacts.frame
+    top = pd.Series(None, index=frame.index, dtype=object)
+    for moment in frame[TIMESTAMP].unique():
+        rows = frame[TIMESTAMP] == moment
+        top[rows] = frame.loc[rows, CONTACT_ID].map(_top_categories(settings, pd.Timestamp(moment)))
+    days = cadence.horizons(frame.assign(**{TOP_CATEGORY: top}))
     held = contacts.take(days <= window)
     return replace(held, frame=held.frame.assign(**{HORIZON: days[days <= window]}))
+
+
+def _category_gaps(settings: Settings, until: datetime) -> dict[str, float]:
+    """Return the usual days between purchases in each category, of contacts who bought in it repeatedly."""
+    pairs = cadences(bought_days(settings, until))
+    repeated = pairs.dropna(subset=["gap_days"]).groupby("category", observed=True)["gap_days"]
+    found = repeated.agg(["size", "median"])
+    usual = found.loc[found["size"] >= LEAST_PAIRS, "median"]
+    return {str(name): float(gap) for name, gap in usual.items()}
+
+
+def _top_categories(settings: Settings, until: datetime) -> dict[str, str]:
+    """Return the category each contact had bought in on most days."""
+    pairs = cadences(bought_days(settings, until)).sort_values(["purchases", "last"], ascending=False)
+    most = pairs.drop_duplicates(CONTACT_ID)
+    return dict(zip(most[CONTACT_ID].astype(str), most["category"].astype(str), strict=True))
 
 
 def _waits(contacts: Snapshots, until: datetime) -> Waits:
