@@ -97,7 +97,6 @@ def reading(settings: Settings, since: datetime | None) -> Iterator[Reading]:
             graph = Graph(log.links())
         pq.write_table(link_rows(graph), links)
         pq.write_table(merge_rows(graph), merges)
-        connection.execute("SET enable_progress_bar = false")
         yield Reading(
             connection,
             lake,
