@@ -65,8 +65,9 @@ def write_tags(
         _prepare(connection, staging / "known.parquet", events, contacts, now)
         parts = [_sources(connection), _modes(connection), _interests(connection), _clock(connection)]
     frame = pd.concat(parts, axis=1).sort_index().rename_axis(CONTACT_ID).reset_index()
-    whole = {field.name: "Int64" for field in SCHEMA if field.type == pa.int64()}
-    table = pa.Table.from_pandas(frame[SCHEMA.names].astype(whole), schema=SCHEMA, preserve_index=False)
+    kinds = {field.name: "Int64" for field in SCHEMA if field.type == pa.int64()}
+    kinds |= {field.name: "object" for field in SCHEMA if pa.types.is_list(field.type)}
+    table = pa.Table.from_pandas(frame[SCHEMA.names].astype(kinds), schema=SCHEMA, preserve_index=False)
     pq.write_table(table, path, row_group_size=ROWS)
     return len(table)
 

@@ -10,18 +10,13 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
 from scipy.special import betainc, betaln, digamma, gammaln, hyp2f1
 
+from models._optimum import optimum
 from models.base import Floats
-from nextbest.errors import NotReady
 
-LOG_BOUND = 14.0
-"""Parameters are sought between e^-14 and e^14, in units of the mean time seen."""
 STARTS = ((0.0, 0.0, 0.0, 0.0), (-1.5, -1.5, -0.5, 1.0), (1.0, -1.0, -2.0, 1.0), (0.0, 0.0, -4.0, 4.0))
-"""Logarithms of (r, α, a, b) to start from; the best end wins."""
-GRADIENT_PER_BUYER = 1e-4
-"""A slope smaller than this per contact counts as converged."""
+"""Logarithms of (r, α, a, b) to start from, α in units of the mean time seen; the best end wins."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +41,7 @@ class BgNbd:
             value, slope = _log_likelihood(logs, rows.T, weights)
             return -value / size, -slope / size
 
-        bounds = [(-LOG_BOUND, LOG_BOUND)] * 4
-        ends = [
-            minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=_OPTIONS)
-            for start in STARTS
-        ]
-        good = [end for end in ends if np.isfinite(end.fun) and _is_flat(end.x, end.jac)]
-        if not good:
-            raise NotReady(f"BG/NBD did not converge on {int(size)} contacts: {ends[0].message}")
-        r, alpha, a, b = np.exp(min(good, key=lambda end: float(end.fun)).x)
+        r, alpha, a, b = np.exp(optimum(loss, STARTS, "BG/NBD", int(size)))
         return cls(float(r), float(alpha * scale), float(a), float(b))
 
     def log_likelihood(self, x: Floats, t_x: Floats, seen: Floats) -> float:
@@ -130,15 +117,6 @@ class BgNbd:
             if float(term.max(initial=0.0)) < 1e-12:
                 break
         return total
-
-
-_OPTIONS = {"maxiter": 2000, "ftol": 1e-15, "gtol": 1e-9}
-
-
-def _is_flat(logs: Floats, slope: Floats) -> bool:
-    """Tell whether an optimum was reached, where a bound counts as its own wall."""
-    at_wall = (np.abs(logs) >= LOG_BOUND - 1e-9) & (np.sign(slope) == -np.sign(logs))
-    return bool(np.all(at_wall | (np.abs(slope) < GRADIENT_PER_BUYER)))
 
 
 def _log_likelihood(

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import gammaln
+from scipy.special import digamma, gammaln
 
+from models._optimum import optimum
 from models.base import Floats
-from nextbest.errors import NotReady
 
-LOG_BOUND = 14.0
 STARTS = ((0.0, 0.0, 0.0), (2.0, 1.0, 1.0), (-1.0, 2.0, 2.0))
 """Logarithms of (p, q - 1, v) to start from; v in units of the mean order."""
 
@@ -32,16 +30,12 @@ class GammaGamma:
         """Maximise the likelihood of contacts with x ≥ 1 orders of a positive mean; raises NotReady."""
         unit = float(np.average(mean, weights=x))
 
-        def loss(logs: Floats) -> float:
+        def loss(logs: Floats) -> tuple[float, Floats]:
             p, rest, v = np.exp(logs)
-            return -float(np.mean(_log_likelihood(p, 1 + rest, v, x, mean / unit)))
+            slope = _slope(p, 1 + rest, v, x, mean / unit) * np.array([p, rest, v])
+            return -float(np.mean(_log_likelihood(p, 1 + rest, v, x, mean / unit))), -slope
 
-        bounds = [(-LOG_BOUND, LOG_BOUND)] * 3
-        ends = [minimize(loss, start, method="L-BFGS-B", bounds=bounds, options=_OPTIONS) for start in STARTS]
-        good = [end for end in ends if np.isfinite(end.fun)]
-        if not good:
-            raise NotReady(f"Gamma-Gamma did not converge on {len(x)} contacts: {ends[0].message}")
-        p, rest, v = np.exp(min(good, key=lambda end: float(end.fun)).x)
+        p, rest, v = np.exp(optimum(loss, STARTS, "Gamma-Gamma", len(x)))
         return cls(float(p), float(1 + rest), float(v * unit))
 
     def log_likelihood(self, x: Floats, mean: Floats) -> float:
@@ -52,9 +46,6 @@ class GammaGamma:
         """Return the expected worth of an order: the contact's mean drawn towards the population's."""
         seen = np.where((x > 0) & np.isfinite(mean), x, 0.0)
         return self.p * (self.v + seen * np.nan_to_num(mean)) / (self.p * seen + self.q - 1)
-
-
-_OPTIONS = {"maxiter": 2000, "ftol": 1e-14, "gtol": 1e-8}
 
 
 def _log_likelihood(p: float, q: float, v: float, x: Floats, mean: Floats) -> Floats:
@@ -68,3 +59,12 @@ def _log_likelihood(p: float, q: float, v: float, x: Floats, mean: Floats) -> Fl
         + px * np.log(x)
         - (px + q) * np.log(v + x * mean)
     )
+
+
+def _slope(p: float, q: float, v: float, x: Floats, mean: Floats) -> Floats:
+    """Return the gradient of the mean log-likelihood by p, q and v."""
+    px, whole = p * x, v + x * mean
+    by_p = x * (digamma(px + q) - digamma(px) + np.log(x * mean) - np.log(whole))
+    by_q = digamma(px + q) - digamma(q) + np.log(v) - np.log(whole)
+    by_v = q / v - (px + q) / whole
+    return np.array([by_p.mean(), by_q.mean(), by_v.mean()])

@@ -18,6 +18,7 @@ import pandas as pd
 from scipy.special import expit, logit
 
 from models._calibration import Calibration
+from models._curve import HORIZONS
 from models._frame import floats, matrix
 from models._paces import PACES, paces
 from models.base import Floats
@@ -27,8 +28,6 @@ from models.value import Value
 from nextbest.columns import CONTACT_FEATURES
 from nextbest.errors import BadInput, NotReady
 
-HORIZONS = (7, 14, 30, 60, 90, 180, 365)
-"""Days at which the curve is learned, as far as the data reach, and read."""
 FROM_VALUE = ("p_alive", "p_no_order", "expected_orders")
 FROM_RFM = ("r", "f", "m")
 BY_HORIZON = ("horizon_days", "horizon_over_gap")
@@ -121,14 +120,49 @@ class Survival:
         return found
 
     def none_within(self, frame: pd.DataFrame, days: Floats) -> Floats:
-        """Return P(no order within days), shape (rows,); `days` one a row."""
-        return self._none_within(_matrix(frame, self.rfm, self.value), frame, days)
+        """Return P(no order within days), shape (rows,); `days` one a row.
+
+        Read off the curve, whose days have a calibration each: between two of them it falls as the trees say,
+        so that no horizon comes out above a shorter one.
+        """
+        held = _matrix(frame, self.rfm, self.value)
+        reached, trees, before = np.zeros(len(frame)), np.zeros(len(frame)), 0.0  # logarithms, at `before`
+        out = np.zeros(len(frame))
+        for day in self._days:
+            rows = np.flatnonzero(days > before)
+            if not len(rows):
+                return np.exp(out)
+            raw = self._raw(_at(held, frame, self.value, float(day), rows))
+            found = np.minimum(np.log(self._calibrated(raw, float(day))), reached[rows])
+            out[rows] = found
+            between = days[rows] < day
+            if between.any():
+                some = rows[between]
+                asked = np.log(self._raw(_at(held, frame, self.value, days[some], some)))
+                fallen = np.minimum(np.log(raw[between]) - trees[some], -1e-12)
+                share = np.clip((asked - trees[some]) / fallen, 0.0, 1.0)
+                out[some] = (1 - share) * reached[some] + share * found[between]
+            reached[rows], trees[rows], before = found, np.log(raw), float(day)
+        rows = np.flatnonzero(days > before)
+        if len(rows):
+            raw = self._raw(_at(held, frame, self.value, days[rows], rows))
+            out[rows] = np.minimum(np.log(self._calibrated(raw, before)), reached[rows])
+        return np.exp(out)
 
     def curve(self, frame: pd.DataFrame) -> Floats:
         """Return P(no order within each of HORIZONS), shape (rows, HORIZONS), never rising."""
         held = _matrix(frame, self.rfm, self.value)
-        columns = [self._none_within(held, frame, np.full(len(frame), float(h))) for h in HORIZONS]
-        return np.minimum.accumulate(np.column_stack(columns), axis=1)
+        found = [
+            self._calibrated(self._raw(_at(held, frame, self.value, float(day))), float(day))
+            for day in self._days
+        ]
+        falling = np.minimum.accumulate(np.column_stack(found), axis=1)
+        return falling[:, [self._days.index(horizon) for horizon in HORIZONS]]
+
+    @property
+    def _days(self) -> list[int]:
+        """Return the days the curve is made of: HORIZONS, and others it was calibrated at."""
+        return sorted({*HORIZONS, *self.calibrations})
 
     def moved(self, frame: pd.DataFrame, days: Floats) -> tuple[Floats, Floats]:
         """Return the features' values and what each added to the log-odds, shape (rows, FEATURES) both.
@@ -140,16 +174,10 @@ class Survival:
         added[:, P_NONE] += _start(values) - self.start
         return values, added
 
-    def _none_within(self, held: Floats, frame: pd.DataFrame, days: Floats) -> Floats:
-        raw = self._raw(_at(held, frame, self.value, days))
-        known = np.array(list(self.calibrations), dtype=np.float64)
-        nearest = np.abs(np.log(np.maximum(days, 1.0))[:, None] - np.log(known)).argmin(axis=1)
-        out = np.empty(len(raw))
-        for place, calibration in enumerate(self.calibrations.values()):
-            rows = nearest == place
-            if rows.any():
-                out[rows] = calibration.of(raw[rows])
-        return out
+    def _calibrated(self, raw: Floats, days: float) -> Floats:
+        """Return the probabilities by the calibration of the horizon nearest to some days."""
+        nearest = min(self.calibrations, key=lambda horizon: abs(np.log(days / horizon)))
+        return self.calibrations[nearest].of(raw)
 
     def _raw(self, values: Floats) -> Floats:
         added = self.booster.predict(values, raw_score=True, num_threads=1)
@@ -180,34 +208,6 @@ class Survival:
             Rfm.load(folder / "rfm"),
             Value.load(folder / "value") if (folder / "value").is_dir() else None,
         )
-
-
-def waits_of(curve: Floats, shares: Sequence[float]) -> Floats:
-    """Return the days by which an order has come with each probability, shape (rows, shares).
-
-    curve: P(no order within each of HORIZONS). Between horizons the rate is constant; NaN beyond the last.
-    """
-    days = np.array([0.0, *HORIZONS])
-    logs = np.log(np.maximum(np.column_stack([np.ones(len(curve)), curve]), 1e-12))
-    out = np.full((len(curve), len(shares)), np.nan)
-    for column, share in enumerate(shares):
-        wanted = np.log1p(-share)
-        reached = logs <= wanted
-        rows = np.flatnonzero(reached[:, -1])
-        after = reached[rows].argmax(axis=1)
-        upper, lower = logs[rows, after - 1], logs[rows, after]
-        step = (upper - wanted) / np.maximum(upper - lower, 1e-12)
-        out[rows, column] = days[after - 1] + step * (days[after] - days[after - 1])
-    return out
-
-
-def none_at(curve: Floats, days: float) -> Floats:
-    """Return P(no order within days) off the curve, shape (rows,); beyond its end it is the end's."""
-    grid = np.array([0.0, *HORIZONS])
-    logs = np.log(np.maximum(np.column_stack([np.ones(len(curve)), curve]), 1e-12))
-    after = min(int(np.searchsorted(grid, days)), len(HORIZONS))
-    share = min((days - grid[after - 1]) / (grid[after] - grid[after - 1]), 1.0) if after else 0.0
-    return np.exp(logs[:, max(after - 1, 0)] * (1 - share) + logs[:, after] * share)
 
 
 def importance(booster: lgb.Booster) -> pd.DataFrame:

@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 
 from models._certainty import Certainty
+from models._curve import HORIZONS, none_at, waits_of
 from models._frame import floats, orders
 from models._leaving import HORIZON, asked_days, leaving
 from models._phrases import phrase
 from models._standing import Standing
-from models._survival import FEATURES, HORIZONS, Survival, Trees, Waits, importance, none_at, waits_of
+from models._survival import FEATURES, Survival, Trees, Waits, importance
 from models.base import Floats
 from models.rfm import Rfm
 from models.value import Value, ValueConfig
@@ -93,8 +94,8 @@ class ChurnHistory:
     snapshot: pd.DataFrame
     """The latest training cut alone: RFM classes and the value model are learned on it."""
     whole: Waits | None = None
-    """All of them, looked at until the hold-out begins: what the trees are learned on again, once calibrated;
-    None: not again."""
+    """All of them, looked at until the hold-out begins: what the trees are learned on again, once calibrated,
+    where the horizon is longer than the windows; None: not again."""
     category_gaps: Mapping[str, float] | None = None
     """Category -> usual days between purchases in it."""
 
@@ -135,9 +136,10 @@ class Churn:
         seed: int = 7,
         progress: Progress = silent,
     ) -> Self:
-        """Learn the curve and calibrate it on the later window; then learn it again with that window.
+        """Learn the curve and calibrate it on the later window.
 
-        Raises NotReady on too little data.
+        Where the horizon outreaches the windows, the trees are learned again on the whole, which is looked at
+        for longer. Raises NotReady on too little data.
         """
         config = config or ChurnConfig()
         rounds = config.trees.rounds
@@ -177,7 +179,8 @@ class Churn:
     def score(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return probability, low, high, percentile, band, source and horizon_days.
 
-        low and high hold the rate among contacts scored alike with 90 %; percentile is 0-100 against the
+        low and high hold the rate among contacts scored alike with 90 % (NaN where the horizon is longer than
+        any contact was looked at for calibration); percentile is 0-100 against the
         contacts calibrated on. NaN, "unknown" and "not_enough_data" for contacts without orders.
         """
         bought, days = orders(frame) > 0, self.horizons(frame)
@@ -243,7 +246,7 @@ class Churn:
 
 
 _NOBODY = Standing(np.zeros(101), 0.0, 0.0)
-_UNSURE = Certainty(np.zeros(1), np.zeros(1), np.zeros(1))
+_UNSURE = Certainty(np.zeros(1), np.full(1, np.nan), np.full(1, np.nan))
 
 
 def _asked_first(config: ChurnConfig, reach: float) -> Sequence[int]:

@@ -120,7 +120,7 @@ class Value:
         spread: Spread | None = None
         for place, target in enumerate(TARGETS):
             progress("value: heads", place, len(TARGETS))
-            known = [one for one in held if np.isfinite(one.expected[target]).any()]
+            known = [one for one in held if one.tells(target)]
             trials = _trials(known, target, self.config.head, seed)
             trust = trusted([trial.actual for trial in trials], [trial.at for trial in trials])
             if trust > 0:
@@ -164,10 +164,10 @@ class Value:
         """Return COLUMNS and source, a row a contact.
 
         Of the horizon: p_alive, p_no_order, expected_orders, orders_low … orders_high (`interval` of BG/NBD's
-        distribution), order_value, expected_spend, spend_low … spend_high; next_order_days: BG/NBD's median
-        wait, NaN where an order is less likely than not ever to come; orders_90d, spend_90d, orders_365d,
-        spend_365d; past_spend; total_value: past and the coming year's. Source "not_enough_data" and NaN
-        throughout for a contact without orders.
+        distribution, drawn out by the orders' factor), order_value, expected_spend, spend_low … spend_high;
+        next_order_days: BG/NBD's median wait, NaN where an order is less likely than not ever to come;
+        orders_90d, spend_90d, orders_365d, spend_365d; past_spend; total_value: past and the coming year's.
+        Source "not_enough_data" and NaN throughout for a contact without orders.
         """
         usable = _usable(frame)
         known = frame[usable]
@@ -186,7 +186,7 @@ class Value:
         factors = self._factors(frame, pattern)
         worth = floats(pattern, "order_value")
         expected = floats(pattern, "expected_orders")
-        low, high = self._interval(history)
+        low, high = self._interval(history, days * factors["orders"])
         found = {
             "p_alive": floats(pattern, "p_alive"), "p_no_order": floats(pattern, "p_no_order"),
             "expected_orders": expected * factors["orders"], "orders_low": low, "orders_high": high,
@@ -219,14 +219,17 @@ class Value:
         mean = floats(frame, "spend_total") / orders(frame)
         return self.worth.expected_value(np.where(mean > 0, orders(frame), 0.0), mean)
 
-    def _interval(self, history: History) -> tuple[Floats, Floats]:
-        """Return the smallest counts whose predicted distribution reaches the interval's two ends."""
-        tail, days = (1 - self.config.interval) / 2, self.config.horizon_days
+    def _interval(self, history: History, days: Floats) -> tuple[Floats, Floats]:
+        """Return the smallest counts whose predicted distribution reaches the interval's two ends.
+
+        days: the horizon times the factor on the orders, as if so much more time passed.
+        """
+        tail = (1 - self.config.interval) / 2
         low, high = np.zeros(len(history.x)), np.zeros(len(history.x))
         rows = np.arange(len(history.x))
         for n in range(1, MOST_ORDERS):
             x, t_x, seen = history.x[rows], history.t_x[rows], history.seen[rows]
-            more = self.often.p_at_least(n, x, t_x, seen, days)
+            more = self.often.p_at_least(n, x, t_x, seen, days[rows])
             low[rows[more > 1 - tail]] = n
             rows = rows[more > tail]
             high[rows] = n
@@ -281,6 +284,10 @@ class _Seen:
     values: Floats
     expected: dict[str, Floats]
     actual: dict[str, Floats]
+
+    def tells(self, target: str) -> bool:
+        """Tell whether something was expected, and something came."""
+        return bool(np.isfinite(self.expected[target]).any() and (self.actual[target] > 0).any())
 
     def ended_by(self, other: "_Seen") -> bool:
         """Tell whether this window was over when another began."""

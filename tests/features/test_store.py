@@ -125,6 +125,8 @@ def test_tables_hold_the_types_feast_was_told(shop: Settings) -> None:
     expected = dict.fromkeys((AS_OF, LISTS_AS_OF, FINGERPRINT), "int64") | {"lead": "bool"}
     expected |= dict.fromkeys(("timestamp", "linked_until"), "timestamp[us, tz=UTC]")
     for path in shop.tables.glob("*.parquet"):
+        if path.stem == "contact_tags":  # Feast is not told of it
+            continue
         for column in pq.read_schema(path):
             kind = "string" if column.name in texts or column.name in NAME_ARRAYS else "double"
             if path.stem == "contact_lists" and column.name in ARRAY_COLUMNS:
