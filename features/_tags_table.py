@@ -66,8 +66,9 @@ def write_tags(
         _prepare(connection, staging / "known.parquet", events, contacts, now)
         parts = [_sources(connection), _modes(connection), _interests(connection), _clock(connection)]
     frame = pd.concat(parts, axis=1).sort_index().rename_axis(CONTACT_ID).reset_index()
-    whole = {field.name: "Int64" for field in SCHEMA if field.type == pa.int64()}
-    table = pa.Table.from_pandas(frame[SCHEMA.names].astype(whole), schema=SCHEMA, preserve_index=False)
+    kinds = {field.name: object for field in SCHEMA if pa.types.is_list(field.type)}
+    kinds |= {field.name: "Int64" for field in SCHEMA if field.type == pa.int64()}
+    table = pa.Table.from_pandas(frame[SCHEMA.names].astype(kinds), schema=SCHEMA, preserve_index=False)
     pq.write_table(table, path, row_group_size=ROWS)
     return len(table)
 
@@ -85,7 +86,9 @@ def _prepare(
     connection.execute(f"CREATE VIEW lake AS {stored}")
     mine = "WHERE contact_id IS NOT NULL AND timestamp <= (SELECT now FROM present)"
     connection.execute(f"CREATE VIEW known AS {_duck.select('*', [known])} {mine}")
-    connection.register("contacts", contacts[[CONTACT_ID, "timezone"]].dropna())
+    zones = contacts[[CONTACT_ID, "timezone"]].dropna()
+    schema = pa.schema([(name, pa.string()) for name in zones.columns])
+    connection.register("contacts", pa.Table.from_pandas(zones, schema, preserve_index=False))
     connection.execute(sql.TOLD)
     connection.execute(sql.ZONES)
 
@@ -93,10 +96,10 @@ def _prepare(
 def _sources(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     """Return the class of the first and of the last visit's origin, and the number of visits."""
     connection.execute(sql.VISITS, {"web": list(WEB), "silence": VISIT})
-    kinds = connection.sql("SELECT DISTINCT source, medium, paid, referrer, channel FROM visits").df()
-    values = kinds.astype(object).where(kinds.notna(), None)
-    kinds["class"] = [source_class(*row) for row in values.itertuples(index=False)]
-    connection.register("kinds", kinds)
+    query = "SELECT DISTINCT source, medium, paid, referrer, channel FROM visits"
+    kinds = connection.sql(query).to_arrow_table()
+    classes = [source_class(**row) for row in kinds.to_pylist()]
+    connection.register("kinds", kinds.append_column("class", pa.array(classes, pa.string())))
     return connection.sql(sql.ENTRIES).df().set_index(CONTACT_ID)
 
 
