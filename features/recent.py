@@ -14,7 +14,7 @@ from features.events._identity import Person
 from features.events.log import EventLog
 from features.tables import table_path
 from features.whole import WholeHistory
-from nextbest.columns import CONTACT_ID, TIMESTAMP
+from nextbest.columns import CONTACT_ID, EVENT_ID, TIMESTAMP
 from nextbest.settings import Settings
 
 
@@ -27,7 +27,8 @@ def recent_events(
     """
     last = sorted(active_days(settings, person.members, now))[-days:]
     events = WholeHistory(settings, log).events(person, last)
-    return [event for event in events if event[TIMESTAMP] <= now]
+    past = [event for event in events if event[TIMESTAMP] <= now]
+    return sorted(past, key=lambda event: (event[TIMESTAMP], event[EVENT_ID]))
 
 
 def active_days(settings: Settings, contact_ids: Collection[str], now: datetime) -> set[str]:

@@ -14,7 +14,7 @@ from starlette.requests import Request as Http
 from starlette.responses import Response
 
 from features.tables import table_path
-from serving._assets import send
+from serving._assets import PAGE_POLICY, send
 from serving._demo_schemas import (
     CategoryShare,
     Contacts,
@@ -39,13 +39,6 @@ from serving.web import Respond, json_response, route
 
 SCRIPT_SECONDS = 300
 ASSETS = ("shop.js", "pages.js", "panel.js", "parts.js", "tiles.js", "tag.js", "shop.css")
-POLICY = "; ".join(
-    [
-        "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:",
-        "connect-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
-        "require-trusted-types-for 'script'",
-    ]
-)  # fmt: skip
 CONTACTS_OFFERED = 6
 CARDS_LOOKED_AT = 30
 EVENTS_SHOWN = 60
@@ -61,7 +54,7 @@ async def script(engine: Engine, http: Http) -> Response:
 async def shell(engine: Engine, http: Http) -> Response:
     """Serve the one page of the shop, whatever the address."""
     _open(engine, http)
-    headers = {"content-security-policy": POLICY, "referrer-policy": "same-origin"}
+    headers = {"content-security-policy": PAGE_POLICY, "referrer-policy": "same-origin"}
     return send(http, "demo/index.html", 0, headers)
 
 
