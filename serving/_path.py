@@ -9,11 +9,12 @@ import pandas as pd
 from features.events._identity import Person
 from models.lifecycle import Lifecycle
 from models.rfm import NO_ORDERS
-from nextbest.columns import TIMESTAMP
+from nextbest.columns import CONTACT_FEATURES, TIME_COLUMNS, TIMESTAMP
 from serving.card_schemas import PathStep
 from serving.past import Past
 
 MONTHS = 36
+COLUMNS = [*CONTACT_FEATURES, *TIME_COLUMNS]
 
 
 def months(past: Past, who: Person, now: datetime) -> pd.DataFrame:
@@ -29,7 +30,9 @@ def path(
     history: month ends and `now` as the last build saw it. present: one row of features, what happened since
     folded in, which is the last step. rfm: the model of the segments; None: no segments are told.
     """
-    rows = pd.concat([history.iloc[:-1], present.assign(**{TIMESTAMP: now})], ignore_index=True)
+    ends = history.iloc[:-1]
+    numbers = [part.reindex(columns=COLUMNS).to_numpy(np.float64) for part in (ends, present)]
+    rows = pd.DataFrame(np.concatenate(numbers), columns=COLUMNS)
     states = lifecycle.score(rows)
     segments = rfm.score(rows)["segment"].tolist() if rfm is not None else [NO_ORDERS] * len(rows)
     done = {name: _each(rows[name]) for name in ("orders_total", "spend_total")}
@@ -43,7 +46,7 @@ def path(
             spend=spend,
         )
         for moment, segment, stage, index, orders, spend in zip(
-            rows[TIMESTAMP], segments, states["stage"], states["index"], *done.values(), strict=True
+            [*ends[TIMESTAMP], now], segments, states["stage"], states["index"], *done.values(), strict=True
         )
     ]
     return steps[-(MONTHS + 1) :]

@@ -1,5 +1,5 @@
 // A card's parts, from how somebody stands to what is kept of them.
-import { bar, dates, interval, path } from './charts.js';
+import { bar, dates, interval, path, scale } from './charts.js';
 import { facts, h, section } from './parts.js';
 import * as w from './words.js';
 
@@ -110,6 +110,7 @@ function leaving({ card, predictions: { churn } }) {
     known ? h('p', {}, h('b', {}, w.percent(churn.probability)), ` probability of no order within ${w.count(churn.horizon_days, 'day')}.${between}`) :
       nothing('No probability can be told; the band says how things stand.'),
     known && interval({ ...churn, value: churn.probability, label: `${w.percent(churn.probability)} probability of leaving${between && `, ${w.span(churn.low, churn.high)}`}` }),
+    known && scale(w.percent(0), w.percent(1)),
     h('p', {}, 'Risk: ', h('span', { class: `band ${['low', 'medium', 'high'].includes(churn.band) ? churn.band : 'unknown'}` }, churn.band || 'unknown'),
       churn.percentile !== null && ` higher than that of ${w.percent(churn.percentile / 100, 0)} of contacts`),
     churn.drivers.length > 0 && [h('h3', {}, 'Why'), h('ul', { class: 'drivers' }, churn.drivers.map((one) => h('li', {},
@@ -142,10 +143,10 @@ function nextOrder({ card, now, predictions: { next_order: order } }) {
   const line = (one, label) => dates({ from: now, to, low: one.low, middle: one.due, high: one.high, label });
   return section('When will they order?', {},
     order.date ? [h('p', {}, h('b', {}, w.day(order.date)), order.low_date && ` is the middle; with 80 % between ${w.range(order.low_date, order.high_date)}.`),
-      order.low_date && line({ low: order.low_date, due: order.date, high: order.high_date }, `from ${w.range(order.low_date, order.high_date)}`)] :
+      order.low_date && line({ low: order.low_date, due: order.date, high: order.high_date }, `from ${w.range(order.low_date, order.high_date)}`), order.low_date && scale('today', w.day(to))] :
       nothing('No date can be told: an order within a year is unlikely, or too little is known.'),
     order.probability !== null && h('p', {}, `${w.percent(order.probability)} to order within ${w.count(order.horizon_days, 'day')}`, order.value !== null && `; ${w.count(order.value, 'order')} expected`, '.'),
-    rows.length > 0 && [h('h3', {}, 'Due by nature'), due(rows.slice(0, 8), line), rows.length > 8 &&
+    rows.length > 0 && [h('h3', {}, 'Due by nature'), nothing(`What is bought again and again. Each bar runs from today to ${w.day(to)}.`), due(rows.slice(0, 8), line), rows.length > 8 &&
       h('details', {}, h('summary', {}, `${rows.length - 8} more`), due(rows.slice(8), line))],
     saidBy(card, order));
 }

@@ -15,6 +15,9 @@ export function interval({ low, high, value, most = 1, label }) {
     value !== null && s('line', { class: 'mark', x1: place(Math.max(of(value), 0.3)), x2: place(Math.max(of(value), 0.3)), y1: 1, y2: 21 }));
 }
 
+// What the ends of a picture stand for.
+export const scale = (from, to) => h('p', { class: 'scale', 'aria-hidden': 'true' }, h('span', {}, from), h('span', {}, to));
+
 // A bar from nothing to a value.
 export const bar = (value, most, label) => interval({ low: 0, high: value, value: null, most: most || 1, label });
 
@@ -76,7 +79,7 @@ function picture(steps, width, currency) {
 
 // The word, its beginning, or nothing: what has room.
 function fitting(text, room) {
-  const letters = Math.floor((room - 8) / 6.7);
+  const letters = Math.floor((room - 6) / 7.3);
   if (text.length <= letters) return text;
   return letters >= 4 ? `${text.slice(0, letters - 1).trimEnd()}…` : '';
 }
