@@ -11,6 +11,7 @@ from starlette.requests import Request as Http
 
 from features.errors import StoreUnavailable
 from serving.access import Right
+from serving.card_schemas import ContactCard
 from serving.engine import Engine
 from serving.export import ContactExport, export
 from serving.openapi import Call
@@ -20,7 +21,6 @@ from serving.schemas import (
     BestChannelRequest,
     BoughtTogether,
     BoughtTogetherRequest,
-    ContactCard,
     Erased,
     Predictions,
     PredictionsRequest,
