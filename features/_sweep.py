@@ -11,6 +11,7 @@ import re
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +101,13 @@ def _document(path: Path, gone: frozenset[str]) -> int:
 
 
 def _lines(path: Path, gone: frozenset[str]) -> int:
-    lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(keepends=True)
-    kept = [line for line in lines if not names(line, gone)]
-    if len(kept) < len(lines):
-        with written_aside(path) as aside:
-            aside.write_text("".join(kept), encoding="utf-8", errors="surrogateescape")
+    with path.with_suffix(".lock").open("w") as lock:
+        flock(lock, LOCK_EX)  # as serving.dead_letters does, which adds to the file
+        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(keepends=True)
+        kept = [line for line in lines if not names(line, gone)]
+        if len(kept) < len(lines):
+            with written_aside(path) as aside:
+                aside.write_text("".join(kept), encoding="utf-8", errors="surrogateescape")
     return len(lines) - len(kept)
 
 

@@ -21,17 +21,17 @@ _HOSTS = {
 
 
 def source_class(
-    source: str | None, medium: str | None, paid_click: bool, referrer: str | None, channel: str | None
+    source: str | None, medium: str | None, paid: bool, referrer: str | None, channel: str | None
 ) -> str:
     """Return ads, email, sms, web_push, mobile_push, search, social, referral or direct.
 
-    By the first of these that tells: the channel of a message clicked, a click id of an advertiser or a paid
-    medium, the campaign's medium and source, the referrer's host (another's than the page's; None: none).
+    By the first of these that tells: the channel of a message clicked; an advertiser's click id (`paid`) or a
+    paid medium; the campaign's medium and source; the referrer's host, None where it is the page's own.
     """
     if channel:
         return channel
     medium, source = (medium or "").lower(), (source or "").lower()
-    if paid_click or _PAID.search(medium):
+    if paid or _PAID.search(medium):
         return ADS
     for word in (medium, source):
         if word in _MEDIA:

@@ -85,7 +85,9 @@ def _prepare(
     connection.execute(f"CREATE VIEW lake AS {stored}")
     mine = "WHERE contact_id IS NOT NULL AND timestamp <= (SELECT now FROM present)"
     connection.execute(f"CREATE VIEW known AS {_duck.select('*', [known])} {mine}")
-    connection.register("contacts", contacts[[CONTACT_ID, "timezone"]].dropna())
+    zones = contacts[[CONTACT_ID, "timezone"]].dropna()
+    schema = pa.schema([(name, pa.string()) for name in zones.columns])
+    connection.register("contacts", pa.Table.from_pandas(zones, schema, preserve_index=False))
     connection.execute(sql.TOLD)
     connection.execute(sql.ZONES)
 
@@ -93,10 +95,10 @@ def _prepare(
 def _sources(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     """Return the class of the first and of the last visit's origin, and the number of visits."""
     connection.execute(sql.VISITS, {"web": list(WEB), "silence": VISIT})
-    kinds = connection.sql("SELECT DISTINCT source, medium, paid, referrer, channel FROM visits").df()
-    values = kinds.astype(object).where(kinds.notna(), None)
-    kinds["class"] = [source_class(*row) for row in values.itertuples(index=False)]
-    connection.register("kinds", kinds)
+    query = "SELECT DISTINCT source, medium, paid, referrer, channel FROM visits"
+    kinds = connection.sql(query).to_arrow_table()
+    classes = [source_class(**row) for row in kinds.to_pylist()]
+    connection.register("kinds", kinds.append_column("class", pa.array(classes, pa.string())))
     return connection.sql(sql.ENTRIES).df().set_index(CONTACT_ID)
 
 

@@ -77,7 +77,8 @@ def tags_of(settings: Settings, contact_ids: Sequence[str]) -> dict[str, Tags]:
     path = table_path(settings, TAGS)
     if not path.exists() or not contact_ids:
         return {}
-    asked = ds.field(CONTACT_ID).isin(list(contact_ids))
+    held = ds.field(CONTACT_ID)  # the range tells which row groups; membership alone does not
+    asked = (held >= min(contact_ids)) & (held <= max(contact_ids)) & held.isin(list(contact_ids))
     return {row.pop(CONTACT_ID): _tags(row) for row in ds.dataset(path).to_table(filter=asked).to_pylist()}
 
 

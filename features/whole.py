@@ -1,6 +1,6 @@
 """A person's whole history, out of lake and log: for the few whose stored rows no longer hold."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -55,11 +55,14 @@ class WholeHistory:
             return []
         return [dict(row) for row in found.to_pylist()]
 
-    def events(self, person: Person) -> list[dict[str, Any]]:
-        """Return every event of the person, each once; `lead` is on the first line of an order."""
+    def events(self, person: Person, days: Collection[str] | None = None) -> list[dict[str, Any]]:
+        """Return every event of the person, each once; `lead` is on the first line of an order.
+
+        `days`: the UTC days (ISO) that are read of the lake; None: all.
+        """
         logged = self._log.of_person(person)
         known = {event[EVENT_ID] for event in logged}
-        stored = [event for event in self._in_lake(person) if theirs(event, person.visitors)]
+        stored = [event for event in self._in_lake(person, days) if theirs(event, person.visitors)]
         events = logged + [event for event in stored if event[EVENT_ID] not in known]
         seen: set[str] = set()
         for event in sorted(events, key=lambda event: (event[TIMESTAMP], event[EVENT_ID])):
@@ -69,8 +72,9 @@ class WholeHistory:
                 seen.add(event[ORDER_ID])
         return events
 
-    def _in_lake(self, person: Person) -> list[dict[str, Any]]:
-        if not (files := self._lake.files()):
+    def _in_lake(self, person: Person, days: Collection[str] | None) -> list[dict[str, Any]]:
+        files = [file for file in self._lake.files() if days is None or file.stem in days]
+        if not files:
             return []
         columns = ", ".join(name for name in EVENT_COLUMNS if name != RECEIVED_AT)
         query = f"""{_duck.select(columns, files)}

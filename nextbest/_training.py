@@ -8,7 +8,10 @@ from nextbest import _screen as screen
 if TYPE_CHECKING:
     from training.report import Measured, TrainingReport
 
-OTHERS_SHOWN = ("auc", "ece", "recall@10", "log_loss", "spearman", "total_error")
+OTHERS_SHOWN = (
+    "auc", "ece", "recall@10", "log_loss", "spearman", "total_error", "orders_mae", "coverage_80", "ece_14d",
+    "before.auc", "after.auc",
+)  # fmt: skip
 """Beside the primary metric, where a model has them."""
 
 

@@ -401,6 +401,22 @@ def erase(contact_id: str, home: Home = None, now: Now = None, as_json: Json = F
 
 
 @app.command()
+def export(
+    contact_id: str,
+    out: Annotated[Path, typer.Option("--out", help="JSON file to write.")],
+    home: Home = None,
+    now: Now = None,
+    as_json: Json = False,
+) -> None:
+    """Write everything held of a person, by any of their ids, to a JSON file."""
+    from serving.export import write_export
+
+    with door(show_bars=False):
+        summary = write_export(read_settings(home, now), contact_id, out)
+    show({**summary, "file": str(out)}, as_json, f"exported {contact_id}")
+
+
+@app.command()
 def exclude(
     contact_id: str,
     back: Annotated[bool, typer.Option("--back", help="Learn of the contact again.")] = False,

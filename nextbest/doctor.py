@@ -10,7 +10,7 @@ from typing import Literal
 
 from nextbest.settings import Settings
 
-TASKS = ("next-purchase", "basket", "churn", "value", "rfm", "channel")
+TASKS = ("next-purchase", "basket", "churn", "value", "replenishment", "rfm", "channel")
 STALE = timedelta(days=7)
 
 
@@ -113,6 +113,9 @@ def _rules(settings: Settings) -> Iterator[Finding]:
 
     rules = Rules.load(settings.rules)
     yield Finding("rules", "ok", f"{len(rules.rules)} rules, thresholds: {', '.join(rules.thresholds)}")
+    from models._lifecycle_rules import LifecycleRules
+
+    yield Finding("lifecycle", "ok", f"cut-offs: {LifecycleRules.load(settings.lifecycle).cutoffs}")
 
 
 def _triggers(settings: Settings) -> Iterator[Finding]:

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from serving.schemas import Answer, ContactCard, Id, Request
+from serving.card_schemas import ContactCard
+from serving.schemas import Answer, Id, Request
 
 
 class Product(Answer):

@@ -7,6 +7,7 @@ from features.points import Rules as PointRules
 from models.base import Rule
 from serving.budget import Skipped
 from serving.card import Cards
+from serving.card_schemas import ContactCard
 from serving.decisions import new_id
 from serving.parts import Parts
 from serving.predict import PredictionLadders
@@ -19,7 +20,6 @@ from serving.schemas import (
     BestChannelRequest,
     BoughtTogether,
     BoughtTogetherRequest,
-    ContactCard,
     Evidence,
     Predictions,
     PredictionsRequest,
@@ -54,9 +54,9 @@ class Answers:
         """Predict what each contact will do."""
         return self._predictions.answer(asked, now)
 
-    def contact_card(self, contact_id: str, now: datetime) -> ContactCard | None:
-        """Return what is known of a contact; None for nothing."""
-        return self._cards.card(contact_id, now)
+    def contact_card(self, contact_id: str, now: datetime, whole: bool = True) -> ContactCard | None:
+        """Return what is known of a contact; None for nothing. whole: as serving.card.Cards.card has it."""
+        return self._cards.card(contact_id, now, whole)
 
     def bought_together(self, asked: BoughtTogetherRequest, now: datetime) -> BoughtTogether:
         """Return rules with their evidence; none where there is no basket model: nothing else has any."""

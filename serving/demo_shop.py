@@ -14,7 +14,7 @@ from starlette.requests import Request as Http
 from starlette.responses import Response
 
 from features.tables import table_path
-from serving._assets import send
+from serving._assets import PAGE_POLICY, send
 from serving._demo_schemas import (
     CategoryShare,
     Contacts,
@@ -30,22 +30,15 @@ from serving._demo_schemas import (
 from serving._storefront import Storefront, category_name
 from serving.access import Right
 from serving.bodies import read_body
+from serving.card_schemas import ContactCard
 from serving.engine import Engine
 from serving.openapi import Call
 from serving.origins import sharing
 from serving.refused import Refused, parse
-from serving.schemas import ContactCard
 from serving.web import Respond, json_response, route
 
 SCRIPT_SECONDS = 300
 ASSETS = ("shop.js", "pages.js", "panel.js", "parts.js", "tiles.js", "tag.js", "shop.css")
-POLICY = "; ".join(
-    [
-        "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:",
-        "connect-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
-        "require-trusted-types-for 'script'",
-    ]
-)  # fmt: skip
 CONTACTS_OFFERED = 6
 CARDS_LOOKED_AT = 30
 EVENTS_SHOWN = 60
@@ -61,7 +54,7 @@ async def script(engine: Engine, http: Http) -> Response:
 async def shell(engine: Engine, http: Http) -> Response:
     """Serve the one page of the shop, whatever the address."""
     _open(engine, http)
-    headers = {"content-security-policy": POLICY, "referrer-policy": "same-origin"}
+    headers = {"content-security-policy": PAGE_POLICY, "referrer-policy": "same-origin"}
     return send(http, "demo/index.html", 0, headers)
 
 
@@ -127,7 +120,7 @@ async def panel(engine: Engine, http: Http) -> BaseModel:
 
 def _panel(engine: Engine, front: Storefront, asked: PanelRequest) -> Panel:
     now = engine.now()
-    card = engine.answers.contact_card(asked.contact_id, now) if asked.contact_id else None
+    card = engine.answers.contact_card(asked.contact_id, now, whole=False) if asked.contact_id else None
     events = _events(engine, asked)
     if card is not None and card.affinities:
         shares = {one.category: one.share for one in card.affinities}
@@ -189,7 +182,8 @@ def _choose(engine: Engine) -> list[Offered]:
         else []
     )
     sample = ids[:: max(len(ids) // CARDS_LOOKED_AT, 1)]
-    cards = [card for card in (engine.answers.contact_card(one, engine.now()) for one in sample) if card]
+    found = (engine.answers.contact_card(one, engine.now(), whole=False) for one in sample)
+    cards = [card for card in found if card]
     kinds: dict[tuple[str | None, str], ContactCard] = {}
     for card in sorted(cards, key=lambda card: -card.engagement.orders):
         kinds.setdefault((card.segment.name if card.segment else None, card.stage), card)

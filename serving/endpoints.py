@@ -11,7 +11,9 @@ from starlette.requests import Request as Http
 
 from features.errors import StoreUnavailable
 from serving.access import Right
+from serving.card_schemas import ContactCard
 from serving.engine import Engine
+from serving.export import ContactExport, export
 from serving.openapi import Call
 from serving.refused import Refused
 from serving.schemas import (
@@ -19,7 +21,6 @@ from serving.schemas import (
     BestChannelRequest,
     BoughtTogether,
     BoughtTogetherRequest,
-    ContactCard,
     Erased,
     Predictions,
     PredictionsRequest,
@@ -104,6 +105,15 @@ def contact_card(engine: Engine, asked: None, http: Http, right: Right) -> BaseM
     return card
 
 
+def export_contact(engine: Engine, asked: None, http: Http, right: Right) -> BaseModel:
+    """Tell everything held of a person. Raises Refused(404) where that is nothing."""
+    del asked, right
+    found = export(engine, _contact_id(http), engine.now())
+    if found is None:
+        raise Refused(404, "unknown_contact", f"nothing is known of contact '{_contact_id(http)}'")
+    return found
+
+
 def triggers(engine: Engine, asked: TriggersRequest, http: Http, right: Right) -> BaseModel:
     """List what fired."""
     del http, right
@@ -160,6 +170,11 @@ ENDPOINTS = (
         Call("POST", "/v1/segments", "Whom an expression finds: how many, and who.", Segments,
              SegmentsRequest, Right.SECRET, CAMPAIGN_BYTES, also=(503,)),
         segments, aside=True,
+    ),
+    Endpoint(  # before the card, whose path would take it
+        Call("GET", "/v1/contacts/{contact_id:path}/export", "Everything held of a person.", ContactExport,
+             right=Right.SECRET, also=(400, 404)),
+        export_contact, aside=True,
     ),
     Endpoint(
         Call("GET", "/v1/contacts/{contact_id:path}", "The contact card.", ContactCard, right=Right.SECRET,

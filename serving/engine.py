@@ -46,6 +46,7 @@ from serving.compaction import Compaction
 from serving.decisions import DecisionSink
 from serving.needs import NeedBook
 from serving.parts import Parts
+from serving.past import Past
 from serving.people import People
 from serving.profile import Profiler
 from serving.recommend import POPULAR, TRENDING
@@ -101,6 +102,7 @@ class Engine:
             self.decisions.put,
             shown=self._shown,
             needs=self.needs,
+            past=Past(settings, self.log, self.triggers),
         )
         self.answers = Answers(parts, PointRules.load(settings.rules))
         self.profiler = Profiler(parts)

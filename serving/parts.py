@@ -12,6 +12,7 @@ from serving.book import ContactBook
 from serving.budget import Budget, Deadline, Skipped
 from serving.champions import Loaded
 from serving.needs import NeedBook
+from serving.past import Past
 from serving.people import People
 from serving.shelf import Shelf
 
@@ -43,6 +44,8 @@ class Parts:
     """Items shown to a contact at a placement from one moment to another."""
     needs: NeedBook | None = None
     """What grows with time; None: no rules."""
+    past: Past | None = None
+    """What happened; None: nothing of it can be read."""
 
     def champion(self, task: str) -> Loaded:
         """Return the task's champion. Raises Skipped with the reason where there is none."""

@@ -365,44 +365,6 @@ class Predictions(Answer):
     contacts: list[ContactPredictions]
 
 
-class Segment(Answer):
-    """RFM segment and classes now, and the segment after the last order: since then only recency moves it."""
-
-    name: str
-    before: str
-    moved: Literal["up", "down", "same"]
-    recency: int
-    frequency: int
-    monetary: int
-
-
-class Engagement(Answer):
-    """What a contact does: last seen, and decayed counts of 30 days."""
-
-    last_seen: datetime | None
-    last_order: datetime | None
-    orders: float
-    spend: float
-    views: float
-    opens: float
-    clicks: float
-    level: str
-
-
-class RuleScore(Answer):
-    """Points of the rule score and the thresholds reached."""
-
-    score: float
-    reached: list[str]
-
-
-class Affinity(Answer):
-    """A category bought in, with its share of the contact's recent purchases."""
-
-    category: str
-    share: float
-
-
 class Consent(Answer):
     """What is recorded for a channel; null: nothing was."""
 
@@ -410,20 +372,6 @@ class Consent(Answer):
     reachable: bool | None
     permitted: bool
     blocked_by: list[str]
-
-
-class ContactCard(Answer):
-    """Everything a person wants to see of a contact."""
-
-    contact_id: str
-    segment: Segment | None
-    engagement: Engagement
-    stage: str
-    rule_score: RuleScore | None
-    predictions: dict[str, Prediction]
-    affinities: list[Affinity]
-    consents: dict[str, Consent]
-    as_of: AsOf
 
 
 def _cursor(text: str) -> int | datetime:

@@ -11,7 +11,7 @@ import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nextbest.settings import Settings
-from serving import demo_shop, intake
+from serving import contact_page, demo_shop, intake
 from serving.access import check_binding
 from serving.engine import Engine
 from serving.logs import configure
@@ -55,8 +55,8 @@ def open_engine() -> Engine:
 
 APP = create_app(
     open_engine,
-    more_routes=[*intake.routes(), *demo_shop.ROUTES],
-    more_calls=[*intake.calls(), *demo_shop.CALLS],
+    more_routes=[*intake.routes(), *demo_shop.ROUTES, *contact_page.ROUTES],
+    more_calls=[*intake.calls(), *demo_shop.CALLS, *contact_page.CALLS],
 )
 
 # uvicorn puts a trusted proxy's x-forwarded-for in the place of its address; by default it trusts loopback

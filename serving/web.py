@@ -259,8 +259,10 @@ def _nowhere(shown: Mapping[str, Any]) -> Callable[[Http], Awaitable[Response]]:
 def _methods_of(http: Http, shown: Mapping[str, Any]) -> list[str]:
     path = http.url.path
     for known, operations in shown["paths"].items():
-        stem, sign, _ = known.partition("{")
-        if path == known or (sign and path.startswith(stem) and len(path) > len(stem)):
+        stem, sign, rest = known.partition("{")
+        end = rest.partition("}")[2]
+        within = path.startswith(stem) and path.endswith(end) and len(path) > len(stem + end)
+        if path == known or (sign and within):
             return [method.upper() for method in operations]
     return []
 

@@ -24,8 +24,10 @@ from features.excluded import Excluded
 from features.forget import broken_off, forget
 from nextbest._bulk_channels import write_channels
 from nextbest.columns import EVENT_COLUMNS
+from nextbest.errors import BadInput
 from nextbest.settings import Settings
 from serving.engine import Engine
+from serving.export import write_export
 from serving.schemas import BestChannelRequest, PredictionsRequest, RecommendationsRequest
 from training._purchases import purchases
 from training._snapshots import contacts_seen, left_out
@@ -190,6 +192,26 @@ def test_no_byte_is_left(known: Any, tmp_path: Path) -> None:
     assert "another" in (home / "artifacts" / "input_example.json").read_text()
     build(settings, held.now, online=False)
     assert list(places(home)) == []
+
+
+def test_an_export_has_everything_of_all_ids_of_the_person(known: Any, file: Path, tmp_path: Path) -> None:
+    settings, out = known.settings, tmp_path / "deep" / "told.json"
+    counts = write_export(settings, EARLIER, out)
+    told = json.loads(out.read_text(encoding="utf-8"))
+    assert told["contact_id"] == CONTACT
+    assert (told["ids"], told["anonymous_ids"]) == ([EARLIER, CONTACT], [VISITOR])
+    assert counts["events"] == len(told["events"]) == len(pd.read_parquet(file)) + 3
+    assert all(event["timestamp"] and event["received_at"] for event in told["events"])
+    assert {row["kind"] for row in told["decisions"]} >= {"recommendations", "best_channel"}
+    assert any("club" in row.get("traits", "") for row in told["traits"])
+    assert len(told["identities"]) == 2
+    assert told["stored"]["repeat_items"]
+    assert told["profile"]["features.orders_total"] > 0
+    assert 0 <= told["profile"]["churn.probability"] <= 1
+    assert told["tags"]["interests"]
+    assert told["left_out"] is None
+    with pytest.raises(BadInput, match="nothing is known"):
+        write_export(settings, "stranger", out)
 
 
 @pytest.mark.parametrize("step", ["log", "features", "sweep"])

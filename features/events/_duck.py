@@ -1,5 +1,6 @@
 """DuckDB as it is used for the lake: in memory, bounded, spilling into a given folder, times in UTC."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -13,6 +14,8 @@ def connect(spill: Path, database: str = ":memory:") -> duckdb.DuckDBPyConnectio
     options = {"memory_limit": MEMORY, "temp_directory": str(spill), "preserve_insertion_order": "false"}
     connection = duckdb.connect(database, config=options)
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    with suppress(duckdb.InvalidInputException):  # in a notebook without widgets it has no bar to switch off
+        connection.execute("SET enable_progress_bar = false")
     return connection
 
 

@@ -42,6 +42,7 @@ from features.events._log_tables import (
     LINKS,
     METADATA,
     TIMES,
+    TRIGGERS,
 )
 from features.events._log_upgrade import POSITION, upgrade
 from features.events._types import SCHEMAS, to_frame
@@ -330,6 +331,24 @@ class EventLog:
         with self._engine.connect().execution_options(yield_per=_CHUNK) as connection:
             for rows in connection.execute(query).partitions():
                 yield _arrow(rows, DECISION_SCHEMA)
+
+    def decisions_of(self, person: Person) -> list[dict[str, Any]]:
+        """Return the decisions about a person: under their ids, or anonymous while the device was theirs."""
+        held = DECISIONS.c
+        visits = and_(held.contact_id.is_(None), held.anonymous_id.in_(sorted(person.visitors)))
+        query = select(DECISIONS).where(or_(held.contact_id.in_(sorted(person.members)), visits))
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(held.timestamp, held.decision_id)).mappings().all()
+        return [found for row in rows if theirs(found := decision_back(dict(row)), person.visitors)]
+
+    def triggers_of(self, contact_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Return what triggers fired for contacts, oldest first."""
+        query = select(TRIGGERS).where(TRIGGERS.c.contact_id.in_(list(contact_ids)))
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(TRIGGERS.c.position)).mappings().all()
+        return [
+            {**row, "timestamp": moment(row["timestamp"]), "facts": json.loads(row["facts"])} for row in rows
+        ]
 
     def forget_decisions(self, before: datetime) -> int:
         """Delete the decisions made before a moment; returns how many."""

@@ -9,7 +9,7 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -154,6 +154,12 @@ class TriggerLog:
             rows = connection.execute(query.where(_T.position <= last)).mappings().all()
         following = int(rows[-1]["position"]) if len(rows) == limit else max(last, after)
         return [event_of(dict(row)) for row in rows], following
+
+    def of(self, contact_ids: Collection[str], limit: int) -> list[dict[str, Any]]:
+        """Return what fired last for contacts, newest first."""
+        query = select(TRIGGERS).where(_T.contact_id.in_(contact_ids)).order_by(_T.position.desc())
+        with self.engine.connect() as connection:
+            return [event_of(dict(row)) for row in connection.execute(query.limit(limit)).mappings()]
 
     def forget(self, before: datetime) -> int:
         """Delete what fired before a moment, delivered or not; returns how many."""

@@ -21,6 +21,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import Route
 
 from features.events.log import EventLog
+from features.events.triggers import TriggerLog
 from features.events.turned_away import TurnedAway
 from features.events.writer import Writer
 from features.live import LiveContacts
@@ -28,12 +29,13 @@ from features.points import Rules
 from features.state import ContactState
 from models.basket import Basket, Baskets
 from nextbest.settings import Settings
-from serving import demo_shop, intake
+from serving import contact_page, demo_shop, intake
 from serving.access import Access
 from serving.answers import Answers
 from serving.book import ContactBook
 from serving.budget import Budget
 from serving.parts import Parts
+from serving.past import Past
 from serving.people import People
 from serving.shelf import Shelf
 from serving.web import create_app
@@ -49,6 +51,8 @@ MODULES = Path(__file__).parents[1] / "clients" / "node_modules"
 WRITE, SECRET = "wr1te", "s3cret"
 WICKED = "<script>window.hacked=1</script><img src=x onerror='window.hacked=2'>\"'"
 """The title of item i06."""
+STRANGE, LEAVING = "<img src=x onerror=window.hacked=3>/a b?#%25", "leaving"
+"""Ids of contacts that are as c1 is."""
 
 
 def modules(*path: str) -> Path:
@@ -129,7 +133,9 @@ def engine(home: Path, **settings: Any) -> Any:
     shelf.refresh(NOW)
     paths = dict(zip(frame["item_id"], frame["category"], strict=True))
     log = EventLog(settings_.event_log_url)
-    live = LiveContacts(Stored(buyer()), log, Rules(rules=()), lambda: paths)  # type: ignore[arg-type]
+    store = Stored(buyer(), buyer(STRANGE), buyer(LEAVING))
+    live = LiveContacts(store, log, Rules(rules=()), lambda: paths)  # type: ignore[arg-type]
+    triggers = TriggerLog(settings_.event_log_url)
     champions = FakeChampions()
     champions.models["basket"] = _rules()
     began = time.monotonic()
@@ -137,7 +143,8 @@ def engine(home: Path, **settings: Any) -> Any:
     book = ContactBook(lambda: log.contacts(), lambda: nothing, lambda ids: pd.DataFrame(), lambda *_: [])
     book.refresh()
     budget = Budget()
-    parts = Parts(settings_, People(live), shelf, champions, budget, book, lambda row: None)
+    past = Past(settings_, log, triggers)
+    parts = Parts(settings_, People(live), shelf, champions, budget, book, lambda row: None, past=past)
     (home / "features").mkdir(parents=True)
     pd.DataFrame({"contact_id": ["c1"]}).to_parquet(home / "features" / "contact_lists.parquet")
 
@@ -147,12 +154,15 @@ def engine(home: Path, **settings: Any) -> Any:
     def close() -> None:
         made.writer.close()
         budget.close()
+        triggers.close()
         log.close()
 
     made = SimpleNamespace(
         settings=settings_, access=Access(settings_), now=now, log=log, shelf=shelf, close=close,
         answers=Answers(parts, Rules(rules=())), writer=Writer(log.take),
         turned_away=TurnedAway(settings_.rejects), missing=dict, contact_of=live.contact_of,
+        past=past, models=champions.models, simulated=champions.simulated, triggers=triggers,
+        erase=lambda contact_id: store.rows.pop(contact_id, None) is not None,
         champions=SimpleNamespace(status=dict), decisions=SimpleNamespace(written=0, dropped=0),
     )  # fmt: skip
     return made
@@ -184,11 +194,12 @@ def serving(home: Path, **settings: Any) -> Iterator[Service]:
             more_routes=[
                 *intake.routes(),
                 *demo_shop.ROUTES,
+                *contact_page.ROUTES,
                 Route("/pages/{name}", page),
                 Route("/modules/{path:path}", module),
                 Route("/faults/{fault}/{path:path}", _fault(service), methods=["POST", "OPTIONS"]),
             ],
-            more_calls=[*intake.calls(), *demo_shop.CALLS],
+            more_calls=[*intake.calls(), *demo_shop.CALLS, *contact_page.CALLS],
         )
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", ws="none"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

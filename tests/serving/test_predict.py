@@ -9,6 +9,7 @@ from features.errors import StoreUnavailable
 from features.points import Rules
 from models.churn import Driver
 from serving.answers import Answers
+from serving.profile import Profiler
 
 
 class Probabilities:
@@ -109,7 +110,9 @@ def answers(shop: Any) -> Answers:
 def test_the_card_of_a_known_contact(shop: Any, answers: Answers) -> None:
     card = answers.contact_card("c1", shop.now)
     assert card is not None
-    assert (card.segment, card.stage) == (None, "active")
+    stands = Profiler(shop.parts()).of(["c1"], shop.now).iloc[0]
+    assert (card.segment, card.stage) == (None, stands["lifecycle.stage"])
+    assert (card.engagement.index, card.engagement.half) == (stands["engagement.index"], "after")
     assert card.affinities[0].category == "food/milk"
     assert card.affinities[0].share == 1.0
     assert set(card.predictions) == {"churn", "value", "next_order"}

@@ -253,3 +253,12 @@ def _by_hand(days: list[list[tuple[str | None, float]]]) -> Iterator[tuple[str, 
                 rests = number
                 yield contact, "due", "false", "true"
             due = left <= 3
+
+
+def test_a_contacts_own_events_come_newest_first(town: Town) -> None:
+    for days, segment in enumerate(["champions", "loyal", "at_risk", "lost"]):
+        town.people = {"a": (segment, np.nan), "b": (segment, np.nan)}
+        town.everybody(NOW + days * DAY)
+    fired = town.triggers.of(["a", "nobody"], 2)
+    assert [(one["contact_id"], one["after"]) for one in fired] == [("a", "lost"), ("a", "at_risk")]
+    assert town.triggers.of(["nobody"], 2) == []

@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from serving import endpoints
 from serving.logs import configure
 from serving.web import create_app
 
@@ -18,7 +19,7 @@ SECRET, WRITE = "s3cret", "wr1te"
 ROUTES = {
     ("POST", "/v1/recommendations"), ("POST", "/v1/bought-together"), ("POST", "/v1/best-channel"),
     ("POST", "/v1/predictions"), ("POST", "/v1/segments"), ("GET", "/v1/contacts/{contact_id}"),
-    ("DELETE", "/v1/contacts/{contact_id}"),
+    ("DELETE", "/v1/contacts/{contact_id}"), ("GET", "/v1/contacts/{contact_id}/export"),
     ("GET", "/v1/triggers"),
     ("GET", "/livez"), ("GET", "/readyz"), ("GET", "/metrics"), ("GET", "/openapi.json"),
 }  # fmt: skip
@@ -73,6 +74,15 @@ def test_the_other_calls_answer(client: Any, engine: Any) -> None:
     assert client.get("/v1/contacts/c1").json()["contact_id"] == "c1"
     assert client.delete("/v1/contacts/a%2Fb").json() == {"contact_id": "a/b", "erased": True}
     assert engine.erased == ["a/b"]
+
+
+def test_an_export_is_told_apart_from_a_card(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(endpoints, "export", lambda _, contact, now: asked.append(contact))
+    for path in ("a/export", "a%2Fb/export", "a/export/export"):
+        assert client.get(f"/v1/contacts/{path}").json()["code"] == "unknown_contact"
+    client.get("/v1/contacts/export")  # a card
+    assert asked == ["a", "a/b", "a/export"]
 
 
 @pytest.mark.parametrize(

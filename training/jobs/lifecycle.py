@@ -18,6 +18,7 @@ from models.lifecycle import LEAST_OF_EACH, Lifecycle, too_few
 from nextbest.columns import CONTACT_FEATURES, CONTACT_ID, TIME_COLUMNS, TIMESTAMP
 from nextbest.errors import NotReady
 from training import plots
+from training._nobody import rows_of_nobody
 from training._snapshots import contacts_seen, frames, split_of
 from training.base import Context, Evaluation
 from training.metrics import bootstrap_interval, roc_auc, wilson
@@ -160,8 +161,8 @@ class LifecycleJob:
         return {"stages": stages, "halves": pd.DataFrame([_half_row(half, model, data) for half in HALVES])}
 
     def example(self, model: Lifecycle, data: LifecycleData) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return a few contacts and their stages."""
-        frame = data.holdout.frame[READ].astype(np.float64).head(5)
+        """Return rows that are nobody's, and their stages."""
+        frame = rows_of_nobody(data.holdout.frame, READ, 5)
         return frame, predict(model, frame)
 
     def facts(self, data: LifecycleData) -> Mapping[str, Any]:

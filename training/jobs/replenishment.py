@@ -12,11 +12,13 @@ import pandas as pd
 from features.cadence import CATEGORY, bought_days, cadences, gaps_of, pair_starts
 from features.decay import DAY
 from features.events.lake import Lake
+from features.excluded import Excluded
 from models._pyfunc import predict
 from models.replenishment import Replenishment
 from nextbest.columns import CONTACT_ID
 from nextbest.errors import NotReady
 from training import plots
+from training._nobody import rows_of_nobody
 from training._numbers import whole
 from training.base import Context, Evaluation
 from training.metrics import expected_calibration_error
@@ -109,7 +111,8 @@ class ReplenishmentJob:
         """Read the purchase days; what is bought by nature is learned before the cut."""
         window = whole(context, "holdout_days", max(HOLDOUT_DAYS, context.settings.holdout_days))
         split = TemporalSplit.of(Lake(context.settings.lake).span(), context, window)
-        every = bought_days(context.settings, split.end)
+        every = Excluded.of(context.settings).without(bought_days(context.settings, split.end))
+        every = every.reset_index(drop=True)
         cut = split.cut.timestamp()
         days = every[every["time"] <= cut].reset_index(drop=True)
         model = Replenishment.learn(days, cut)
@@ -171,8 +174,9 @@ class ReplenishmentJob:
         return {"categories": joined.sort_values("regularity", ignore_index=True).head(30)}
 
     def example(self, model: Replenishment, data: ReplenishmentData) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return a few pairs and their dates."""
-        frame = data.pairs[list(FEATURES)].head(5)
+        """Return pairs that are nobody's, and their dates."""
+        numbers = rows_of_nobody(data.pairs, FEATURES[1:], 5)
+        frame = data.pairs[["category"]].head(5).join(numbers)
         return frame, predict(model, frame)
 
     def facts(self, data: ReplenishmentData) -> Mapping[str, Any]:

@@ -197,8 +197,9 @@ async function search(_, query) {
   };
 }
 
-const STAGES = { active: 'buys regularly', cooling: 'buys less than before', lapsed: 'has not bought for long',
-  new: 'is new', visitor: 'has only looked', unknown: 'is unknown' };
+const STAGES = { visitor: 'has only looked', lead: 'has made contact', engaged: 'is interested', sales_ready: 'is about to buy',
+  new: 'is new', active: 'buys regularly', loyal: 'is loyal', slipping: 'buys less than before', leaving: 'is leaving',
+  lost: 'has not bought for long' };
 
 async function logIn() {
   if (shop.who) {

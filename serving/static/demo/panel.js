@@ -101,7 +101,7 @@ function who(known) {
   const rows = [
     segment && ['Segment', segment.name.replace(/_/g, ' ') +
       (segment.moved === 'same' ? '' : ` (${segment.moved} from ${segment.before.replace(/_/g, ' ')})`)],
-    ['Stage', card.stage],
+    ['Stage', card.stage.replace(/_/g, ' ')],
     engagement.last_order && ['Last order', days((new Date(card.as_of.moment) - new Date(engagement.last_order)) / 86400000)],
     churn && churn.probability !== null && [`No order in ${churn.horizon_days} days`, share(churn.probability) + ` (${churn.source})`],
     predictions.value && predictions.value.value !== null && ['Expected to spend', '$' + predictions.value.value.toFixed(0)],
