@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy.special import digamma, gammaln
+from scipy.special import betaln, digamma
 
 from models._optimum import optimum
 from models.base import Floats
 
-STARTS = ((0.0, 0.0, 0.0), (2.0, 1.0, 1.0), (-1.0, 2.0, 2.0))
-"""Logarithms of (p, q - 1, v) to start from; v in units of the mean order."""
+STARTS = ((0.0, 0.0, 0.0), (2.0, 1.0, 0.0), (-1.0, 2.0, 0.0), (6.0, 6.0, 0.0))
+"""Logarithms of (p, q - 1, the population's mean order) to start from; the last in units of the mean order.
+
+The mean in the place of v: where orders differ little, p and v are large and follow each other closely."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,14 @@ class GammaGamma:
         unit = float(np.average(mean, weights=x))
 
         def loss(logs: Floats) -> tuple[float, Floats]:
-            p, rest, v = np.exp(logs)
-            slope = _slope(p, 1 + rest, v, x, mean / unit) * np.array([p, rest, v])
-            return -float(np.mean(_log_likelihood(p, 1 + rest, v, x, mean / unit))), -slope
+            p, rest, everyone = np.exp(logs)
+            v = everyone * rest / p
+            by_p, by_q, by_v = _slope(p, 1 + rest, v, x, mean / unit) * np.array([p, rest, v])
+            value = float(np.mean(_log_likelihood(p, 1 + rest, v, x, mean / unit)))
+            return -value, -np.array([by_p - by_v, by_q + by_v, by_v])
 
-        p, rest, v = np.exp(optimum(loss, STARTS, "Gamma-Gamma", len(x)))
+        p, rest, everyone = np.exp(optimum(loss, STARTS, "Gamma-Gamma", len(x)))
+        v = everyone * rest / p
         return cls(float(p), float(1 + rest), float(v * unit))
 
     def log_likelihood(self, x: Floats, mean: Floats) -> float:
@@ -49,22 +54,14 @@ class GammaGamma:
 
 
 def _log_likelihood(p: float, q: float, v: float, x: Floats, mean: Floats) -> Floats:
-    px = p * x
-    return (
-        gammaln(px + q)
-        - gammaln(px)
-        - gammaln(q)
-        + q * np.log(v)
-        + (px - 1) * np.log(mean)
-        + px * np.log(x)
-        - (px + q) * np.log(v + x * mean)
-    )
+    px, ratio = p * x, x * mean / v
+    return -betaln(px, q) - q * np.log1p(ratio) - px * np.log1p(1 / ratio) - np.log(mean)
 
 
 def _slope(p: float, q: float, v: float, x: Floats, mean: Floats) -> Floats:
     """Return the gradient of the mean log-likelihood by p, q and v."""
-    px, whole = p * x, v + x * mean
-    by_p = x * (digamma(px + q) - digamma(px) + np.log(x * mean) - np.log(whole))
-    by_q = digamma(px + q) - digamma(q) + np.log(v) - np.log(whole)
-    by_v = q / v - (px + q) / whole
+    px, ratio = p * x, x * mean / v
+    by_p = x * (digamma(px + q) - digamma(px) - np.log1p(1 / ratio))
+    by_q = digamma(px + q) - digamma(q) - np.log1p(ratio)
+    by_v = (q - (px + q) / (1 + ratio)) / v
     return np.array([by_p.mean(), by_q.mean(), by_v.mean()])

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from models import _optimum
 from models._bgnbd import BgNbd
 from models._gamma_gamma import GammaGamma
 from models.bgnbd import BgNbdChurn
@@ -187,3 +188,80 @@ def test_the_past_rate_goes_on():
     assert scores["expected_orders"].tolist()[:2] == [4 * 30 / 40, 30 / 7]
     assert scores["expected_spend"].tolist()[0] == 60.0
     assert scores["source"].tolist()[2] == "not_enough_data"
+
+
+# --- any data set converges, or it is said why not
+
+
+KINDS = ("plain", "equal amounts", "everyone leaves", "nobody leaves", "an order a day", "few at once")
+
+
+def odd(kind, seed):
+    """Simulate x, t_x, T, orders and their mean of 50-300 repeat buyers, days and money on any scale."""
+    random = np.random.default_rng(seed)
+    repeat = int(random.integers(50, 300))
+    count = int(repeat * random.uniform(2, 4))
+    days, money = 10 ** random.uniform(-1, 4), 10 ** random.uniform(-2, 6)
+    seen = random.uniform(days / 3, days, count)
+    rate = random.gamma(random.uniform(0.3, 3), 1, count) * random.uniform(1, 10) / days
+    leave = random.beta(random.uniform(0.2, 2), random.uniform(1, 5), count)
+    leave = {"everyone leaves": np.ones(count), "nobody leaves": np.zeros(count)}.get(kind, leave)
+    if kind == "an order a day":
+        seen = np.floor(random.uniform(2, 60, count))
+        x, t_x = seen.copy(), seen.copy()
+    elif kind == "few at once":
+        x = random.integers(0, 3, count).astype(float)
+        t_x = np.where(x > 0, 1e-3 * seen, 0.0)
+    else:
+        at, here, x, t_x = np.zeros(count), np.arange(count), np.zeros(count), np.zeros(count)
+        while len(here):
+            at[here] += random.exponential(1 / rate[here])
+            here = here[at[here] < seen[here]]
+            x[here], t_x[here] = x[here] + 1, at[here]
+            here = here[random.random(len(here)) >= leave[here]]
+    held = np.concatenate([np.flatnonzero(x > 0)[:repeat], np.flatnonzero(x == 0)[: count - repeat]])
+    x, t_x, seen = x[held], t_x[held], seen[held]
+    p, q = random.uniform(0.5, 8), random.uniform(1.5, 6)
+    mean = random.gamma(p * (x + 1), 1 / random.gamma(q, 1 / money, len(x))) / (x + 1)
+    return x, t_x, seen, np.full(len(x), money) if kind == "equal amounts" else mean
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_converges_on_any_data_set_or_says_why_not(kind):
+    for seed in range(10):
+        x, t_x, seen, mean = odd(kind, seed)
+        assert 50 <= (x > 0).sum() <= 300
+        often = BgNbd.fit(x, t_x, seen)
+        start = BgNbd(1.0, float(seen.mean()), 1.0, 1.0)
+        assert often.log_likelihood(x, t_x, seen) >= start.log_likelihood(x, t_x, seen)
+        for ahead in (0.01, 1.0, 10.0):
+            expected = often.expected_orders(x, t_x, seen, ahead * seen.mean())
+            none = often.p_none(x, t_x, seen, ahead * seen.mean())
+            assert np.isfinite(expected).all()
+            assert (expected >= 0).all()
+            assert ((none >= 0) & (none <= 1)).all()
+            assert (expected + 1e-9 >= 1 - none).all()  # an expectation is no less than its chance
+        worth = GammaGamma.fit(x + 1, mean)
+        value = worth.expected_value(x + 1, mean)
+        assert (value > 0).all()
+        everyone = worth.p * worth.v / (worth.q - 1)
+        between = np.sort(np.stack([mean, np.full(len(mean), everyone)]), axis=0) * [[1 - 1e-9], [1 + 1e-9]]
+        assert ((value >= between[0]) & (value <= between[1])).all()
+        if kind == "equal amounts":
+            np.testing.assert_allclose(value, mean, rtol=1e-3)
+        if kind == "nobody leaves":
+            assert often.p_alive(x, t_x, seen).mean() > 0.9
+
+
+def test_where_the_likelihood_still_rises_it_says_so(monkeypatch):
+    monkeypatch.setitem(_optimum._OPTIONS, "maxiter", 1)
+    x, t_x, seen, mean = odd("plain", 0)
+    for fit, asked in ((BgNbd.fit, (x, t_x, seen)), (GammaGamma.fit, (x + 1, mean))):
+        with pytest.raises(NotReady, match=r"did not converge on \d+ contacts.*more contacts"):
+            fit(*asked)
+
+
+def test_the_unit_of_money_is_nothing():
+    x, _, _, mean = odd("plain", 3)
+    coins, notes = GammaGamma.fit(x + 1, mean * 100), GammaGamma.fit(x + 1, mean)
+    assert (coins.p, coins.q, coins.v) == pytest.approx((notes.p, notes.q, notes.v * 100), rel=1e-4)

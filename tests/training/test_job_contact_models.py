@@ -124,6 +124,73 @@ def test_churn_and_value_find_what_is_there(prepared):
     assert abs(mine["total_error"]) < 0.25
 
 
+FEW = {"churn": {"rounds": "20", "cuts": "2"}, "value": {"windows": "2"}}
+"""Options of the jobs that are run twice."""
+
+
+@pytest.fixture(scope="module")
+def haunted(tmp_path_factory, prepared):
+    """The same shop, in which from the cut on everybody orders twice a day, is refunded and looks around."""
+    cut = prepared("churn", **FEW["churn"])[2].split.cut
+    lines = shop()
+    parts = [lines]
+    for hour in range(1, 24 * 25, 12):
+        at = pd.Timestamp(cut) + pd.Timedelta(hours=hour)
+        event = ("order_completed", "order_refunded", "product_viewed")[hour // 12 % 3]
+        ids = [f"x{hour}-{contact}" for contact in lines["contact_id"].unique()]
+        told = {"event_id": ids, "order_id": ids, "contact_id": lines["contact_id"].unique(), "item_id": "i"}
+        often = pd.DataFrame(told).assign(timestamp=at, received_at=at, event=event, price=99.0, quantity=1.0)
+        parts.append(often.reindex(columns=list(EVENT_COLUMNS)))
+    events = pd.concat([part.astype(lines.dtypes) for part in parts], ignore_index=True)
+    settings = Settings(home=tmp_path_factory.mktemp("haunted"))
+    Lake(settings.lake).write([events.sort_values("timestamp")])
+    build(settings, NOW)
+    return settings
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_nothing_of_what_comes_after_the_cut_is_known(name, prepared, haunted):
+    job, _, data, model = prepared(name, **FEW[name])
+    told = Context(haunted, NOW, 7, FEW[name])
+    other = job.prepare(told)
+    assert other.split == data.split
+    known = lambda one: one.holdout if name == "churn" else one.contacts  # noqa: E731
+    assert known(other).orders.sum() > 2 * known(data).orders.sum()  # the labels do change
+    pd.testing.assert_frame_equal(known(other).frame, known(data).frame)
+    if name == "churn":
+        for mine, theirs in (
+            (data.history.early, other.history.early),
+            (data.history.later, other.history.later),
+        ):
+            pd.testing.assert_frame_equal(theirs.frame, mine.frame)
+            np.testing.assert_array_equal(theirs.days, mine.days)
+            np.testing.assert_array_equal(theirs.seen, mine.seen)
+            assert (mine.days[np.isfinite(mine.days)] <= mine.seen[np.isfinite(mine.days)]).all()
+    else:
+        for mine, theirs in zip(data.windows, other.windows, strict=True):
+            pd.testing.assert_frame_equal(theirs.frame, mine.frame)
+            np.testing.assert_array_equal(theirs.orders, mine.orders)
+            np.testing.assert_allclose(theirs.spend, mine.spend)
+    again = job.fit(other, told)
+    pd.testing.assert_frame_equal(again.score(known(other).frame), model.score(known(data).frame))
+
+
+def test_by_cadence_contacts_are_judged_after_their_own_gaps(prepared):
+    job, told, data, model = prepared("churn", horizon_days="cadence", **FEW["churn"])
+    days = data.holdout.frame["horizon_days"]
+    assert days.nunique() > 1
+    assert days.max() <= data.window_days
+    np.testing.assert_array_equal(data.left, data.holdout.waits > days)
+    slow = data.holdout.frame.loc[days == days.max(), "order_gap_days"].mean()
+    assert slow > data.holdout.frame.loc[days == days.min(), "order_gap_days"].mean()
+    scores = model.score(data.holdout.frame)
+    assert (scores["horizon_days"] == days).all()
+    assert job.evaluate(model, data).metrics["auc"] > 0.75
+    assert job.facts(data)["horizon_days"] is None
+    for baseline in job.baselines(data, told).values():
+        assert np.isfinite(job.evaluate(baseline, data).metrics["auc"])
+
+
 def test_a_simulated_log_knows_the_contacts_and_never_does_worse_than_one_channel(prepared):
     job, told, data, model = prepared("channel", log="simulated")
     mine = job.evaluate(model, data).metrics["response_rate"]
