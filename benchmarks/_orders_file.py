@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 
 from features.build import build
+from features.events.importers._numbers import decimal_mark, digits_of, values_of
+from features.events.importers._times import read_times
 from features.events.lake import Lake
 from nextbest.columns import EVENT_COLUMNS, ORDER_COMPLETED, ORDER_REFUNDED
 from nextbest.errors import BadInput
@@ -50,12 +53,15 @@ def read(path: Path, mapping: Mapping[str, str] | None = None) -> Orders:
         {
             "id": frame[found["id"]].astype("string"),
             "day": _dates(frame[found["date"]]),
-            "amount": pd.to_numeric(frame[found["amount"]], errors="coerce"),
+            "amount": _numbers(frame[found["amount"]]),
         }
     )
     kept = held.dropna()
-    if kept.empty:
-        raise BadInput(f"{path} has no row with id, date and amount; taken for them: {found}")
+    if len(kept) < len(held) / 2:
+        lacking = ", ".join(f"{held[name].isna().sum():,} no {name}" for name in held)
+        raise BadInput(
+            f"{path}: most of {len(held):,} rows cannot be used ({lacking}); columns taken: {found}"
+        )
     days = kept.groupby(["id", "day"], as_index=False).agg({"amount": "sum"})
     return Orders(days, len(held), len(held) - len(kept), found)
 
@@ -118,8 +124,24 @@ def _column(frame: pd.DataFrame, what: str, mapping: Mapping[str, str], path: Pa
     )
 
 
+def _numbers(column: "pd.Series[str]") -> "pd.Series[float]":
+    """Read numbers as the product's importer does: decimal commas, thousands, currency signs."""
+    texts = column.astype("string")
+    with duckdb.connect() as connection:
+        connection.register("given", pd.DataFrame({"text": texts.dropna().astype(object)}))
+        digits_of(connection, "numbers", "SELECT text FROM given")
+        values_of(connection, "numbers", decimal_mark(connection, ["numbers"])[0])
+        found = connection.sql("SELECT text, value FROM numbers").df()
+    return texts.map(dict(zip(found["text"], found["value"], strict=True))).astype(float)
+
+
 def _dates(column: "pd.Series[str]") -> "pd.Series[pd.Timestamp]":
-    text = column.astype("string")
-    compact = text.str.fullmatch(r"\d{8}").fillna(False).all()
-    found = pd.to_datetime(text, format="%Y%m%d" if compact else "mixed", errors="coerce", utc=True)
-    return found.dt.tz_localize(None).dt.normalize()
+    """Read days as the product's importer does; whether the day comes first is told by the whole column."""
+    texts = column.astype("string")
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("given", pd.DataFrame({"text": texts.dropna().astype(object)}))
+        read_times(connection, "times", "SELECT DISTINCT text FROM given")
+        found = connection.sql("SELECT text, moment FROM times").df()
+    moments = pd.to_datetime(found["moment"], utc=True).dt.tz_localize(None).dt.normalize()
+    return texts.map(dict(zip(found["text"], moments, strict=True))).astype("datetime64[us]")

@@ -172,8 +172,11 @@ class PredictionLadders:
 
     def _bgnbd(self, frame: pd.DataFrame, asked: _Asked) -> Given:
         version, horizon, scores = self._value_scores(frame, asked)
-        p = scores["p_no_order"]
-        columns = pd.DataFrame({"probability": p, "band": _bands(p, BANDS), "horizon_days": float(horizon)})
+        p, days = scores["p_no_order"], np.full(len(frame), float(horizon))
+        if "horizon_days" in frame.columns:  # asked about other days than the model's own
+            days = frame["horizon_days"].to_numpy(np.float64)
+            p = pd.Series(self._parts.champion("value").model.p_none(frame, days), index=frame.index)
+        columns = pd.DataFrame({"probability": p, "band": _bands(p, BANDS), "horizon_days": days})
         return Given(columns, "bgnbd", version)
 
     def _overdue(self, frame: pd.DataFrame, asked: _Asked) -> Given:
