@@ -7,7 +7,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from starlette.testclient import TestClient
 
 from nextbest.bulk import SCHEMAS, score
 from nextbest.columns import EVENT_COLUMNS
@@ -29,7 +28,9 @@ def event(world: Any, number: int, contact: str, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_bulk_and_live_say_the_same_of_each_contact(broken_world: Callable[[], Any], tmp_path: Path) -> None:
+def test_bulk_and_live_say_the_same_of_each_contact(
+    broken_world: Callable[[], Any], tmp_path: Path, client_of: Any
+) -> None:
     world = broken_world()
     settings = world.settings.model_copy(update=PATIENT)
     engine = Engine(settings, lambda: world.now)
@@ -46,7 +47,7 @@ def test_bulk_and_live_say_the_same_of_each_contact(broken_world: Callable[[], A
     assert (summary.contacts, summary.rows, table.num_rows) == (len(ids), 3 * len(ids), 3 * len(ids))
     written = {(row["contact_id"], row["task"]): row for row in table.to_pylist()}
     assert set(written) == {(contact, task) for contact in ids for task in TASKS}
-    with TestClient(create_app(lambda: engine), base_url="http://localhost") as client:
+    with client_of(create_app(lambda: engine)) as client:  # which closes the engine
         answer = client.post("/v1/predictions", json={"contact_ids": ids})
         assert answer.status_code == 200
     sources: dict[str, int] = {}
