@@ -24,6 +24,13 @@ WORDS = {
     "f": "frequency class {:.0f} of 5",
     "m": "spend class {:.0f} of 5",
     "rule_score": "rule score {:.0f}",
+    "horizon_days": "looked at for {:.0f} days",
+    "horizon_over_gap": "looked at for {:.1f} of its usual gaps between orders",
+    **{
+        f"{counter}_pace_{days}d": f"{counter} of about {days} days at {{:.2f}} times what was expected"
+        for counter in ("orders", "spend")
+        for days in HALF_LIVES
+    },
 }
 COUNTED = {
     "orders": "orders",

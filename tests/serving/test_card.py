@@ -203,3 +203,17 @@ def test_the_short_card_looks_nothing_up(shop: Any) -> None:
     assert card is not None
     assert (card.next_best, card.timeline) == (None, None)
     assert rows_of(parts.people.many(["c1"], NOW, parts.patience()))["orders_total"].tolist() == [6.0]
+
+
+def test_of_whom_only_a_consent_is_known_there_is_a_card_too(shop: Any) -> None:
+    columns = shop.contacts.columns
+    shop.contacts = pd.DataFrame([{"contact_id": "c9", "consent_email": True}]).reindex(columns=columns)
+    parts = Parts(**{**shop.parts().__dict__, "past": Past()})
+    card = Answers(parts, Rules(rules=())).contact_card("c9", NOW)
+    assert card is not None
+    assert card.consents["email"].consent is True
+    assert (card.stage, card.engagement.half, card.engagement.index) == ("lead", "before", 0.0)
+    assert (card.segment, card.worth) == (None, None)
+    assert [(step.segment, step.orders) for step in card.path or []] == [(None, 0)]
+    assert card.next_best is not None
+    assert card.next_best.product is not None

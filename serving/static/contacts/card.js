@@ -94,9 +94,9 @@ function when(channel, now) {
 
 // --- how they came here
 
-function road({ card, money }) {
+function road({ card }) {
   if (!card.path) return section('The path here', {}, nothing('The past cannot be read now.'));
-  return section('The path here', {}, nothing('What was spent each month, and the segment and stage at its end.'), path(card.path, currencyOf(card), money));
+  return section('The path here', {}, nothing('What was spent each month, and the segment and stage at its end.'), path(card.path, currencyOf(card)));
 }
 
 // --- where they are heading
@@ -181,8 +181,8 @@ function tags({ card }) {
     given.last_source && ['Last came by', w.plain(given.last_source)],
     given.language && ['Language', given.language + of(given.language_share, given.language_evidence, 'event')],
     given.device && ['Device', given.device + of(given.device_share, given.device_evidence, 'event')],
-    given.hours && given.hours.length > 0 && ['Hours', `${given.hours.join(', ')}${given.timezone ? ` ${given.timezone}` : ' UTC'}${of(given.hours_share, given.hours_evidence, 'day')}`],
-    given.weekdays && given.weekdays.length > 0 && ['Weekdays', given.weekdays.join(', ') + of(given.weekdays_share, given.weekdays_evidence, 'day')],
+    given.hours && given.hours.length > 0 && ['Hours', `${given.hours.join(', ')}${given.timezone ? ` ${given.timezone}` : ' UTC'}${of(given.hours_share, given.hours_evidence, 'active hour')}`],
+    given.weekdays && given.weekdays.length > 0 && ['Weekdays', given.weekdays.join(', ') + of(given.weekdays_share, given.weekdays_evidence, 'active day')],
   ].filter(Boolean);
   const most = Math.max(...card.affinities.map((one) => one.share), 1e-9);
   return section('Tags and interests', {},
