@@ -139,8 +139,7 @@ class Survival:
             if between.any():
                 some = rows[between]
                 asked = np.log(self._raw(_at(held, frame, self.value, days[some], some)))
-                fallen = np.minimum(np.log(raw[between]) - trees[some], -1e-12)
-                share = np.clip((asked - trees[some]) / fallen, 0.0, 1.0)
+                share = _share(trees[some], asked, np.log(raw[between]))
                 out[some] = (1 - share) * reached[some] + share * found[between]
             reached[rows], trees[rows], before = found, np.log(raw), float(day)
         rows = np.flatnonzero(days > before)
@@ -265,6 +264,11 @@ def _at(
     out[:, -2] = horizon
     out[:, -1] = horizon / np.where(gap > 0, gap, np.nan)
     return out
+
+
+def _share(upper: Floats, value: Floats, lower: Floats) -> Floats:
+    """Return how far a value has come on the way down, between 0 and 1."""
+    return np.clip((value - upper) / np.minimum(lower - upper, -1e-12), 0.0, 1.0)
 
 
 def _start(values: Floats) -> Floats:

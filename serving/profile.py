@@ -132,8 +132,9 @@ class Profiler:
     def _tags(self, frame: pd.DataFrame, columns: Collection[str]) -> pd.DataFrame:
         del columns
         found = tags_of(self._parts.settings, frame[CONTACT_ID].tolist())
-        told = [found[who].columns() if who in found else {} for who in frame[CONTACT_ID]]
-        return pd.DataFrame(told, columns=list(TAG_COLUMNS), index=frame.index).astype(object)
+        nothing = dict.fromkeys(TAG_COLUMNS)
+        told = [nothing | (found[who].columns() if who in found else {}) for who in frame[CONTACT_ID]]
+        return pd.DataFrame(told, columns=list(TAG_COLUMNS), index=frame.index, dtype=object)
 
 
 TAG_COLUMNS = ("tags.source", "tags.language", "tags.device", "tags.top_interest")
