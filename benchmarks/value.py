@@ -115,22 +115,31 @@ def _estimates(data: ValueData) -> tuple[dict[str, dict[str, Any]], dict[str, An
     peer = LifetimesValue.found()
     if peer is None:
         return found, None
+    try:
+        theirs, row = _peer(peer, data, (x, t_x, seen))
+    except Exception as error:  # a peer that fails takes nothing of ours with it
+        print(f"lifetimes failed: {type(error).__name__}: {str(error).splitlines()[0]}")
+        return found, None
+    return found | {"lifetimes": theirs}, row
+
+
+def _peer(
+    peer: LifetimesValue, data: ValueData, history: tuple[Floats, Floats, Floats]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return lifetimes' parameters, and how it does on the hold-out; raises what it raises."""
     watch = report.Stopwatch()
-    peer.fit(x, t_x, seen)
-    seconds = watch.seconds
-    theirs = BgNbd(**peer.parameters())
-    found["lifetimes"] = _told(theirs, (x, t_x, seen), seconds)
+    peer.fit(*history)
+    theirs = _told(BgNbd(**peer.parameters()), history, watch.seconds)
+    frame, actual = data.contacts.frame, data.contacts
     count, spend = frame["orders_total"].to_numpy(np.float64), frame["spend_total"].to_numpy(np.float64)
-    orders = peer.orders(x, t_x, seen, data.horizon_days / WEEK)
-    paid = spend > 0
+    orders, paid = peer.orders(*history, data.horizon_days / WEEK), spend > 0
     expected = orders * peer.order_value(np.where(paid, count, 0.0), np.where(paid, spend / count, 0.0))
-    actual = data.contacts
-    return found, {
+    return theirs, {
         "mae": mean_absolute_error(actual.spend, expected),
         "total_error": float(expected.sum() / max(float(actual.spend.sum()), 1.0) - 1),
         "orders_mae": mean_absolute_error(actual.orders, orders),
         "orders_total_error": float(orders.sum() / max(float(actual.orders.sum()), 1.0) - 1),
-    }  # fmt: skip
+    }
 
 
 def _told(model: BgNbd, seen: tuple[Floats, Floats, Floats], seconds: float) -> dict[str, Any]:
