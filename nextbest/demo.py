@@ -18,7 +18,7 @@ from nextbest.progress import Progress
 from nextbest.settings import Settings
 
 SOURCE = "complete-journey"
-JOBS = ("rfm", "value", "churn", "basket", "next-purchase")
+JOBS = ("rfm", "value", "churn", "replenishment", "basket", "next-purchase")
 
 
 def run(settings: Settings, households: int | None = None) -> None:

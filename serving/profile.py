@@ -26,7 +26,6 @@ from serving.predict import PredictionLadders, rows_of
 from serving.schemas import TASKS
 
 RFM = {"segment": "segment", "recency": "r", "frequency": "f", "monetary": "m", "score": "rfm_score"}
-NO_SEGMENT = "no_orders"
 DUE, NEXT_DAYS = NEEDS
 
 
@@ -84,7 +83,7 @@ class Profiler:
             scores = self._parts.champion("rfm").model.score(frame)
         except Skipped:
             scores = pd.DataFrame(dict.fromkeys(RFM.values(), np.nan), index=frame.index)
-            scores["segment"] = NO_SEGMENT
+            scores["segment"] = np.full(len(frame), None, dtype=object)
         return pd.DataFrame({f"rfm.{name}": scores[column] for name, column in RFM.items()})
 
     def _score(self, frame: pd.DataFrame, columns: Collection[str]) -> pd.DataFrame:
