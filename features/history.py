@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from features.contacts import derive
+from features.events.lake import Lake
 from features.tables import connected, require
 from nextbest.columns import CONTACT_FEATURES, CONTACT_ID, COUNTER_COLUMNS, TIME_COLUMNS, TIMESTAMP
 from nextbest.settings import Settings
@@ -40,6 +41,12 @@ def last_months(now: datetime, months: int) -> list[datetime]:
     """Return the ends of the last so many months, oldest first, and `now`."""
     since = pd.Timestamp(now).tz_convert("UTC").normalize().replace(day=1) - pd.DateOffset(months=months)
     return [*month_ends(since.to_pydatetime(), now)[-months:], now] if months else [now]
+
+
+def known_until(settings: Settings, now: datetime) -> datetime:
+    """Return `now`, or the moment of the last event where the data end before."""
+    span = Lake(settings.lake).span()
+    return now if span is None else min(now, span[1])
 
 
 def contacts_at(settings: Settings, at: datetime) -> pd.DataFrame:

@@ -37,9 +37,13 @@ SCHEMAS = {
     ),
     "predictions": pa.schema(
         {"contact_id": _TEXT, "task": _TEXT, "value": _NUMBER, "low": _NUMBER, "high": _NUMBER,
-         "percentile": _NUMBER, "band": _TEXT, "source": _TEXT}
+         "percentile": _NUMBER, "band": _TEXT, "source": _TEXT, "horizon_days": _NUMBER,
+         "model_version": _TEXT, "fallback": _TEXT,
+         **dict.fromkeys(("past", "total", "next_90d", "next_365d", "orders_90d", "orders_365d", "days",
+                          "low_days", "high_days"), _NUMBER)}
     ),
 }  # fmt: skip
+"""Of predictions, past … orders_365d are of the task value, days … high_days (to the next order) of next_order."""
 Asked = TypeVar("Asked", bound=Request)
 
 
@@ -200,15 +204,13 @@ def _write_predictions(
 
 
 def _of_task(task: str, contact_ids: Any, found: pd.DataFrame) -> pa.Table:
-    """Return one task's rows; churn is a probability, the others are amounts."""
-    names = {"value": "probability" if task == "churn" else "value", "low": "low", "high": "high",
-             "percentile": "percentile", "band": "band", "source": "source"}  # fmt: skip
-    columns = {name: found.get(f"{task}.{column}") for name, column in names.items()}
-    given = {
-        name: pa.nulls(len(found), SCHEMAS["predictions"].field(name).type)
-        if column is None
-        else pa.array(column, SCHEMAS["predictions"].field(name).type, from_pandas=True)
-        for name, column in columns.items()
+    """Return one task's rows; churn's `value` is its probability, the others' are amounts."""
+    elsewhere = {"value": "probability" if task == "churn" else "value", "model_version": "version"}
+    given: dict[str, Any] = {"contact_id": contact_ids, "task": [task] * len(found)}
+    given |= {
+        name: found.get(f"{task}.{elsewhere.get(name, name)}", [None] * len(found))
+        for name in SCHEMAS["predictions"].names
+        if name not in given
     }
-    tasks = pa.array([task] * len(found), pa.string())
-    return pa.table({"contact_id": pa.array(contact_ids, pa.string()), "task": tasks, **given})
+    arrays = [pa.array(given[field.name], field.type, from_pandas=True) for field in SCHEMAS["predictions"]]
+    return pa.Table.from_arrays(arrays, schema=SCHEMAS["predictions"])

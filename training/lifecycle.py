@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from features.decay import DAY
-from features.history import first_touches, last_months
+from features.history import first_touches, known_until, last_months
 from models._lifecycle_rules import BEST_FIRST, HALVES, LifecycleRules
 from models.lifecycle import Lifecycle
 from nextbest.columns import CONTACT_ID
@@ -54,7 +54,11 @@ class LifecycleReport:
 def lifecycle_report(
     settings: Settings, now: datetime, months: int = 6, progress: Progress = silent
 ) -> LifecycleReport:
-    """Score everyone at the ends of the last months, and now. Raises NotReady before the first build."""
+    """Score everyone at the ends of the last months, and now: the last event, where the data end before.
+
+    Raises NotReady before the first build.
+    """
+    now = known_until(settings, now)
     model, version = lifecycle_model(settings)
 
     def stage_of(frame: pd.DataFrame) -> Any:

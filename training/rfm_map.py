@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from features.history import contacts_at, last_months
+from features.history import contacts_at, known_until, last_months
 from models.rfm import CLASSES, NO_ORDERS, SEGMENT_NAMES, Rfm
 from nextbest.columns import CONTACT_ID
 from nextbest.errors import NotReady
@@ -51,7 +51,12 @@ def rfm_report(
     falling: int = 20,
     progress: Progress = silent,
 ) -> RfmReport:
-    """Score everyone at the ends of the last months, and now. Raises NotReady without an RFM champion."""
+    """Score everyone at the ends of the last months, and now. Raises NotReady without an RFM champion.
+
+    "Now" is the last event where the data end before: days without data would make everybody look as if
+    falling.
+    """
+    now = known_until(settings, now)
     registry = Registry(settings)
     champion = registry.champion("rfm")
     model = registry.load("rfm", champion[0]) if champion else None

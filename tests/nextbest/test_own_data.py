@@ -68,7 +68,11 @@ def test_from_a_strange_file_to_answers_in_bulk(home: Path) -> None:
             "propensity",
             "held_out",
         ],
-        "predictions": ["contact_id", "task", "value", "low", "high", "percentile", "band", "source"],
+        "predictions": [
+            *("contact_id", "task", "value", "low", "high", "percentile", "band", "source"),
+            *("horizon_days", "model_version", "fallback", "past", "total", "next_90d", "next_365d"),
+            *("orders_90d", "orders_365d", "days", "low_days", "high_days"),
+        ],
     }.items():
         out = home / f"{what}.parquet"
         nextbest("score", what, "--out", str(out), "--contacts", str(contacts))
