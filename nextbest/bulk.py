@@ -43,7 +43,7 @@ SCHEMAS = {
                           "low_days", "high_days"), _NUMBER)}
     ),
 }  # fmt: skip
-"""Of predictions, past … orders_365d are of the task value, days … high_days (to the next order) of next_order."""
+"""Of predictions, past … orders_365d are of the task value; days … high_days of next_order (from now)."""
 Asked = TypeVar("Asked", bound=Request)
 
 
