@@ -6,6 +6,7 @@ import hmac
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from serving.access import Right
 from serving.bodies import read_body
 from serving.endpoints import ENDPOINTS
 from serving.engine import Engine
+from serving.export import ContactExport
 from serving.openapi import Call
 from serving.schemas import Problem
 from serving.web import create_app, route
@@ -43,12 +45,20 @@ async def mounted(engine: Engine, http: Http) -> Response:
     return Response(b"{}", media_type="application/json")
 
 
+def little_of(engine: Any, contact_id: str, now: datetime) -> ContactExport:
+    """Stand for the export, which reads real stores."""
+    lists = ("ids", "anonymous_ids", "traits", "identities", "events", "decisions", "triggers")
+    told = {name: [] for name in lists} | {"stored": {}, "profile": {}, "tags": None, "left_out": None}
+    return ContactExport.model_validate({"contact_id": contact_id, "exported_at": now, **told})
+
+
 @pytest.fixture
 def serve(
     shop: Any, client_of: Any, engine_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Any]]:
     """Return a client of the app with these settings, and a mounted route."""
     monkeypatch.setattr("serving.segments.profiles", lambda *asked: iter(()))
+    monkeypatch.setattr("serving.endpoints.export", little_of)
     opened = []
 
     def serve(**settings: Any) -> Any:
