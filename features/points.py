@@ -7,11 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from nextbest.columns import HALF_LIVES, ORDER_COMPLETED
 from nextbest.errors import BadInput
+from nextbest.yaml_file import read_yaml
 
 GLOBS = {
     "url": "url",
@@ -78,10 +78,7 @@ class Rules(BaseModel):
     def load(cls, path: Path | None = None) -> "Rules":
         """Read the YAML at `path`; None: the rules that come with the package. Raises BadInput."""
         source = path or Path(str(files("features") / "rules.yaml"))
-        try:
-            raw = yaml.safe_load(source.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise BadInput(f"the rules in {source} cannot be read: {error}") from error
+        raw = read_yaml(source, "rules")
         try:
             return cls.model_validate(raw)
         except ValidationError as error:

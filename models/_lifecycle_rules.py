@@ -6,10 +6,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nextbest.errors import BadInput
+from nextbest.yaml_file import read_yaml
 
 BEFORE, AFTER = "before", "after"
 HALVES = (BEFORE, AFTER)
@@ -129,10 +129,7 @@ class LifecycleRules(_Strict):
     def load(cls, path: Path | None = None) -> "LifecycleRules":
         """Read the YAML at `path`; None: the rules that come with the package. Raises BadInput."""
         source = path or Path(str(files("models") / "lifecycle.yaml"))
-        try:
-            raw = yaml.safe_load(source.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise BadInput(f"the lifecycle rules in {source} cannot be read: {error}") from error
+        raw = read_yaml(source, "lifecycle rules")
         try:
             return cls.model_validate(raw)
         except ValidationError as error:

@@ -18,11 +18,11 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from models.catalogue import Catalogue
 from nextbest.errors import BadInput
+from nextbest.yaml_file import read_yaml
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -143,10 +143,7 @@ class NeedRules(BaseModel):
     def load(cls, path: Path | None = None) -> "NeedRules":
         """Read the YAML at `path`; None: the package's, which holds examples only. Raises BadInput."""
         source = path or Path(str(files("models") / "needs.yaml"))
-        try:
-            raw = yaml.safe_load(source.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise BadInput(f"the needs in {source} cannot be read: {error}") from error
+        raw = read_yaml(source, "needs")
         try:
             return cls.model_validate(raw or {})
         except ValidationError as error:

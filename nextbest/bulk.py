@@ -190,7 +190,7 @@ def _write_predictions(
     try:
         with written_aside(out) as aside, pq.ParquetWriter(aside, SCHEMAS["predictions"]) as writer:
             for block in bulk.rows(ids, now):
-                found = bulk.ladders.frame(block, TASKS, known_of(block))
+                found = bulk.profiler.ladders.frame(block, TASKS, known_of(block))
                 for task in TASKS:
                     table = _of_task(task, block["contact_id"].to_numpy(), found)
                     writer.write_table(table)

@@ -264,6 +264,12 @@ class Settings(BaseSettings):
         del dotenv_settings, file_secret_settings
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
+    @property
+    def horizon_days(self) -> int:
+        """Days ahead where one number serves for all contacts: holdout_days where churn goes by cadence."""
+        days = self.churn_horizon_days
+        return days if isinstance(days, int) else self.holdout_days
+
     def present(self) -> datetime:
         """Return the moment to take for the present; called by the front doors only."""
         return (self.now or datetime.now(UTC)).astimezone(UTC)

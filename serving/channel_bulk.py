@@ -12,21 +12,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.dataset as ds
 
-from features.errors import StoreUnavailable
 from features.events.lake import Lake
 from features.events.log import EventLog
 from features.everyone import Everyone, everyone
 from features.live import LiveContacts
-from features.state import LISTS_AS_OF
-from features.tables import require
 from models.candidates import BLOCK, COUNTS, DAY, KNOWN, Candidates
 from models.decision import NOTHING, Chosen
 from models.permission import WEEK, permitted, sent_in_a_week
 from nextbest.columns import CONTACT_FEATURES, CONTACT_ID, MESSAGE_SENT
-from nextbest.errors import NotReady
 from nextbest.settings import Settings
+from serving._built import LIVE_SIZE, counted_until, live_views
 from serving._channel_rank import RankedChannels, Terms, seen_of
 from serving.budget import Budget, Skipped
 from serving.champions import Champions
@@ -40,11 +36,6 @@ from serving.shelf import Shelf
 
 BLOCK_SIZE = 20_000
 """Contacts decided at a time."""
-LIVE_SIZE = 500
-NOT_ONLINE = (
-    "some of these contacts did something since the last build, whose rows are not in the online store; "
-    "run: nextbest features build"
-)
 _TEXT, _NUMBER, _TIME = pa.string(), pa.float64(), pa.timestamp("us", "UTC")
 SCHEMA = pa.schema(
     {"contact_id": _TEXT, "channel": _TEXT, "probability": _NUMBER, "expected_value": _NUMBER,
@@ -105,7 +96,7 @@ class ChannelBulk:
         links, spoke = self._log.links(), self._book.visitors_who_spoke
         several = {id_ for link in links if link.alias for id_ in (link.anonymous_id, link.contact_id)}
         several |= {link.contact_id for link in links if link.anonymous_id in spoke}
-        apart = self._log.newer(self._as_of()) | several
+        apart = self._log.newer(counted_until(self._settings)) | several
         same = sorted(c for c in contact_ids if c not in apart)
         known = set(same)
         rest = [contact for contact in contact_ids if contact not in known]
@@ -122,7 +113,7 @@ class ChannelBulk:
         if not from_tables:
             request = asked.model_copy(update={"contact_ids": contact_ids})
             self._noted.clear()
-            self._require_online(contact_ids)
+            live_views(self._settings, self._live, contact_ids, self.now.timestamp())  # held in memory then
             decisions = self._ladder.answer(request, self.now).contacts
             rows = [
                 {**_row(one), INTENDED: noted[INTENDED]}
@@ -131,18 +122,6 @@ class ChannelBulk:
             return pa.Table.from_pylist(rows, schema=DECIDED)
         (block,) = everyone(self._settings, contact_ids, self.now.timestamp(), len(contact_ids))
         return self._from_tables(block, asked)
-
-    def _require_online(self, contact_ids: Sequence[str]) -> None:
-        """Raise NotReady where the store lacks contacts of the last build: their messages would not count."""
-        asked = ds.field(CONTACT_ID).isin(list(contact_ids))
-        table = ds.dataset(require(self._settings, "contact_lists")).to_table([CONTACT_ID], filter=asked)
-        built = table[CONTACT_ID].to_pylist()
-        try:  # the ladder finds the rows read here in memory
-            views = self._live.get(built, self.now.timestamp()) if built else []
-        except StoreUnavailable as error:
-            raise NotReady(f"{NOT_ONLINE} ({error})") from error
-        if not all(view.known for view in views):
-            raise NotReady(NOT_ONLINE)
 
     def record(self, decided: pa.Table, asked: BestChannelRequest) -> None:
         """Write a block's decisions into the decision log, for the campaign's report."""
@@ -156,11 +135,6 @@ class ChannelBulk:
             }
             for row in rows
         )  # fmt: skip
-
-    def _as_of(self) -> int:
-        """Return the position of the log that the tables have counted up to."""
-        table = ds.dataset(require(self._settings, "contact_lists")).head(1, columns=[LISTS_AS_OF])
-        return int(table[LISTS_AS_OF][0].as_py()) if len(table) else 0
 
     def _from_tables(self, block: Everyone, asked: BestChannelRequest) -> pa.Table:
         settings, now = self._settings, self.now.timestamp()

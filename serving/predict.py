@@ -253,8 +253,7 @@ class PredictionLadders:
 
     @property
     def _days(self) -> int:
-        days = self._parts.settings.churn_horizon_days
-        return days if isinstance(days, int) else self._parts.settings.holdout_days
+        return self._parts.settings.horizon_days
 
     def _drivers(
         self, frame: pd.DataFrame, found: pd.DataFrame, deadline: Deadline

@@ -34,7 +34,7 @@ class Profiler:
 
     def __init__(self, parts: Parts) -> None:
         settings = parts.settings
-        self._parts, self._ladders = parts, PredictionLadders(parts)
+        self._parts, self.ladders = parts, PredictionLadders(parts)
         self._points = Rules(PointRules.load(settings.rules).thresholds)
         self._lifecycle = LifecycleRules.load(settings.lifecycle)
         self._groups: Mapping[str, Callable[[pd.DataFrame, Collection[str]], pd.DataFrame]] = {
@@ -64,7 +64,7 @@ class Profiler:
         parts = [frame[[CONTACT_ID]]]
         tasks = [task for task in TASKS if task in groups]
         if tasks:
-            parts.append(self._ladders.frame(frame, tasks, known_of(frame)))
+            parts.append(self.ladders.frame(frame, tasks, known_of(frame)))
         made = dict.fromkeys(make for group, make in self._groups.items() if group in groups)
         parts += [make(frame, columns) for make in made]
         if "needs" in groups:

@@ -6,34 +6,26 @@ from datetime import datetime
 import pandas as pd
 import pyarrow.dataset as ds
 
-from features.errors import StoreUnavailable
 from features.events.log import EventLog
 from features.everyone import counted
 from features.live import LiveContacts
-from features.state import LISTS_AS_OF
 from features.tables import require
 from nextbest.columns import CONTACT_ID
-from nextbest.errors import NotReady
 from nextbest.progress import Progress
 from nextbest.settings import Settings
+from serving._built import LIVE_SIZE, counted_until, live_views
 from serving.budget import Budget
 from serving.champions import Champions
 from serving.engine import book_of
 from serving.parts import Parts
 from serving.people import People, Person
-from serving.predict import PredictionLadders, rows_of
+from serving.predict import rows_of
 from serving.profile import Profiler
 from serving.shelf import Shelf
 
 BLOCK = 20_000
 """Contacts worked out at a time."""
-LIVE = 500
-"""Contacts with news folded at a time."""
 TASKS_READ = ("churn", "value", "rfm", "lifecycle")
-NOT_ONLINE = (
-    "some of these contacts did something since the last build, whose rows are not in the online store; "
-    "run: nextbest features build"
-)
 
 
 class Bulk:
@@ -53,7 +45,6 @@ class Bulk:
             lambda _: None,
         )  # fmt: skip
         self.profiler = Profiler(parts)
-        self.ladders = PredictionLadders(parts)
 
     def close(self) -> None:
         """Let the log go."""
@@ -72,25 +63,15 @@ class Bulk:
         same = sorted(contact for contact in contact_ids if contact not in news)
         yield from counted(self._settings, same, now.timestamp(), BLOCK)
         rest = [contact for contact in contact_ids if contact in news]
-        for start in range(0, len(rest), LIVE):
-            yield self._folded(rest[start : start + LIVE], now)
+        for start in range(0, len(rest), LIVE_SIZE):
+            yield self._folded(rest[start : start + LIVE_SIZE], now)
 
     def _folded(self, contact_ids: list[str], now: datetime) -> pd.DataFrame:
-        asked = ds.field(CONTACT_ID).isin(contact_ids)
-        built = ds.dataset(require(self._settings, "contact_lists")).to_table([CONTACT_ID], filter=asked)
-        try:
-            views = self._live.get(contact_ids, now.timestamp())
-        except StoreUnavailable as error:
-            raise NotReady(f"{NOT_ONLINE} ({error})") from error
-        stored = set(built[CONTACT_ID].to_pylist())
-        if any(not view.known for who, view in zip(contact_ids, views, strict=True) if who in stored):
-            raise NotReady(NOT_ONLINE)
+        views = live_views(self._settings, self._live, contact_ids, now.timestamp())
         return rows_of([Person(view) for view in views]).assign(**{CONTACT_ID: contact_ids})
 
     def _newer(self) -> set[str]:
-        table = ds.dataset(require(self._settings, "contact_lists")).head(1, columns=[LISTS_AS_OF])
-        since = int(table[LISTS_AS_OF][0].as_py()) if len(table) else 0
-        return self._log.newer(since)
+        return self._log.newer(counted_until(self._settings))
 
     def _newer_contacts(self) -> set[str]:
         """Return who of those with news is a contact by its own id: neither a visitor nor an earlier id."""

@@ -9,15 +9,13 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import IO, Any
 
-import pyarrow.dataset as ds
-
 from features.events.deliveries import Deliveries
 from features.events.log import EventLog
 from features.events.triggers import BUILD, TriggerLog
-from features.state import LISTS_AS_OF
 from features.tables import table_path
 from nextbest.errors import NotReady
 from nextbest.settings import Settings
+from serving._built import counted_until
 from serving.dead_letters import DeadLetters
 from serving.trigger_rules import TriggerRules
 from serving.triggers import Everyone, TriggerSweep
@@ -44,7 +42,7 @@ def sweep_everyone(settings: Settings, profiles: Everyone, now: datetime) -> Swe
     if build is None:
         raise NotReady("there are no features yet; run: nextbest features build")
     with _logs(settings) as (events, triggers), _sweeping(settings):
-        done = sweep_of(settings, events, triggers).everyone(profiles, now, counted(settings))
+        done = sweep_of(settings, events, triggers).everyone(profiles, now, counted_until(settings))
         triggers.set_marks(**{BUILD: build})
         triggers.forget(now - timedelta(days=settings.decisions_days))
         return Swept(done.contacts, done.changed, dict(done.fired), _deliver_now(settings, triggers))
@@ -108,12 +106,6 @@ def built(settings: Settings) -> int | None:
         return table_path(settings, "item").stat().st_mtime_ns
     except FileNotFoundError:
         return None
-
-
-def counted(settings: Settings) -> int:
-    """Return the position of the log up to which the feature tables have counted events."""
-    lists = ds.dataset(table_path(settings, "contact_lists")).head(1, columns=[LISTS_AS_OF])
-    return int(lists[LISTS_AS_OF][0].as_py()) if len(lists) else 0
 
 
 @contextmanager

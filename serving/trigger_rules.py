@@ -9,13 +9,13 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from features.points import Rules as PointRules
 from models.rfm import SEGMENT_NAMES
 from nextbest.errors import BadInput
 from nextbest.settings import Settings
+from nextbest.yaml_file import read_yaml
 from serving.expression import Expression
 from serving.vocabulary import KNOWN, VALUES
 
@@ -144,10 +144,7 @@ class TriggerRules:
     def load(cls, settings: Settings) -> Self:
         """Read the YAML of the settings, or the rules that come with the package. Raises BadInput."""
         source = settings.triggers or Path(str(files("serving") / "triggers.yaml"))
-        try:
-            raw = yaml.safe_load(source.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise BadInput(f"the triggers in {source} cannot be read: {error}") from error
+        raw = read_yaml(source, "triggers")
         thresholds = PointRules.load(settings.rules).thresholds
         stages = (NO_STAGE, *sorted(thresholds, key=lambda name: (thresholds[name], name)))
         try:

@@ -273,15 +273,10 @@ def _rates(table: pd.DataFrame, key: str) -> pd.DataFrame:
 
 def _config(context: Context) -> ChurnConfig:
     told = context.options.get("horizon_days", str(context.settings.churn_horizon_days)).strip()
-    days = None if told == CADENCE else float(whole(context, "horizon_days", _days(context)))
+    days = None if told == CADENCE else float(whole(context, "horizon_days", context.settings.horizon_days))
     trees = Trees(
         leaves=whole(context, "leaves", Trees.leaves, least=2),
         rounds=whole(context, "rounds", Trees.rounds),
         learning_rate=positive(context, "learning_rate", Trees.learning_rate),
     )
     return ChurnConfig(horizon_days=days, trees=trees)
-
-
-def _days(context: Context) -> int:
-    days = context.settings.churn_horizon_days
-    return days if isinstance(days, int) else context.settings.holdout_days

@@ -67,7 +67,7 @@ class ValueJob:
 
     def prepare(self, context: Context) -> ValueData:
         """Read the contacts at the cut, and at the beginnings of the windows before it."""
-        days = whole(context, "horizon_days", _days(context))
+        days = whole(context, "horizon_days", context.settings.horizon_days)
         split = split_of(context, days, before=1)
         length = whole(context, "window_days", min(max(days // 2, SHORTEST), LONGEST))
         step = timedelta(days=whole(context, "every_days", EVERY_DAYS))
@@ -161,8 +161,3 @@ def _windows(context: Context, moments: Sequence[datetime], days: int) -> list[W
         return []
     parts = [every.at([moment]) for moment in moments]
     return [Window(part.frame, part.orders, part.spend, float(days)) for part in parts if len(part)]
-
-
-def _days(context: Context) -> int:
-    days = context.settings.churn_horizon_days
-    return days if isinstance(days, int) else context.settings.holdout_days
